@@ -1,0 +1,1 @@
+//! The test kit: namespaces, daemon, raw frames. The tests themselves are in `all.rs`.

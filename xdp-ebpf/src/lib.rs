@@ -1,0 +1,2 @@
+//! Types that the eBPF programs share with user space.
+#![no_std]
