@@ -1,1 +1,8 @@
-//! The engine of shunt.
+//! The engine of shunt, a virtual switch: frames, tables, datapath, ports and workers.
+//!
+//! Modules depend on each other in one direction: `limits`, `counters`, `wire`, `mem`, `table`,
+//! `config`, `datapath`; `port` stands beside `datapath`, and the two meet in `worker`.
+
+pub mod counters;
+pub mod limits;
+pub mod wire;

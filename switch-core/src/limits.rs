@@ -1,0 +1,114 @@
+//! Every limit of the engine, and the indices that are bounded by them.
+//!
+//! A number that sizes an array, a ring or a loop stands here and nowhere else, so that the
+//! memory a switch needs can be added up from this page.
+
+use std::fmt;
+
+/// Most workers (engine threads) of one switch.
+pub const MAX_WORKERS: usize = 32;
+/// Most ports of one switch.
+pub const MAX_PORTS: usize = 1024;
+/// Most networks of one switch: every VID and as many private ones as anybody has asked for.
+pub const MAX_NETWORKS: usize = 4096;
+/// Most queues of one port that the engine serves.
+pub const MAX_QUEUES: usize = 64;
+/// Most frames that go through the datapath together.
+pub const BURST: usize = 64;
+
+/// Bytes of one chunk of the region. A power of two, as aligned UMEM chunks have to be; 2 KiB
+/// because a full Ethernet frame fits (kernel: 1 792 bytes usable in copy mode) and a smaller
+/// working set stays in cache. Longer frames take several chunks.
+pub const CHUNK_SIZE: usize = 2048;
+/// Bytes in front of a received frame, `XDP_PACKET_HEADROOM` (include/uapi/linux/bpf.h).
+pub const HEADROOM: usize = 256;
+/// Bytes at a chunk's very start that hold the link to the next segment; never frame bytes.
+pub const CHUNK_LINK_SIZE: usize = 16;
+/// Most segments of one frame: `MAX_SKB_FRAGS` (17) and the head, the most that the kernel
+/// transmits from an AF_XDP ring (net/xdp/xsk.c).
+pub const MAX_SEGMENTS: usize = 18;
+/// Longest frame in bytes: a 9 000-byte payload with Ethernet header and two tags, rounded up.
+pub const MAX_FRAME_SIZE: usize = 9216;
+
+/// Descriptors of a fill ring: what a queue may receive between two visits of its worker.
+pub const FILL_RING_SIZE: usize = 1024;
+/// Descriptors of an RX ring.
+pub const RX_RING_SIZE: usize = 1024;
+/// Descriptors of a TX ring.
+pub const TX_RING_SIZE: usize = 1024;
+/// Descriptors of a completion ring.
+pub const COMPLETION_RING_SIZE: usize = 1024;
+/// Frames that one worker may have handed to another and that are not yet taken.
+pub const HANDOFF_RING_SIZE: usize = 512;
+/// Free frames that move between a worker's cache and the shared pool in one step.
+pub const SLAB_SIZE: usize = 64;
+/// Most slabs in a worker's cache; one more free frame and a slab goes back to the pool.
+pub const CACHE_SLABS: usize = 4;
+
+const _: () = assert!(CHUNK_SIZE.is_power_of_two());
+const _: () = assert!(HEADROOM >= CHUNK_LINK_SIZE + 8 && HEADROOM < CHUNK_SIZE);
+const _: () = assert!((CHUNK_SIZE - HEADROOM) * MAX_SEGMENTS >= MAX_FRAME_SIZE);
+const _: () = assert!(FILL_RING_SIZE.is_power_of_two() && RX_RING_SIZE.is_power_of_two());
+const _: () = assert!(TX_RING_SIZE.is_power_of_two() && COMPLETION_RING_SIZE.is_power_of_two());
+const _: () = assert!(HANDOFF_RING_SIZE.is_power_of_two() && SLAB_SIZE >= BURST);
+
+/// The number of chunks that one (device, queue) can hold at once: filled or received, and queued
+/// for transmission or completed.
+pub const CHUNKS_PER_QUEUE: usize = FILL_RING_SIZE + TX_RING_SIZE;
+/// The number of chunks that one worker can hold outside the rings: its cache, the burst in hand
+/// with a copy for flooding, and what others may hand to it.
+pub const CHUNKS_PER_WORKER: usize = CACHE_SLABS * SLAB_SIZE + 4 * BURST + HANDOFF_RING_SIZE;
+
+/// The number of chunks for a switch of so many workers and (device, queue) pairs.
+///
+/// A quarter is added so that a flood does not find the pool empty when all queues are full.
+#[must_use]
+pub const fn chunks_needed(workers: usize, queues: usize) -> usize {
+    let sum = workers * CHUNKS_PER_WORKER + queues * CHUNKS_PER_QUEUE;
+    (sum + sum / 4).next_multiple_of(SLAB_SIZE)
+}
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident < $limit:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u16);
+
+        impl $name {
+            /// The index with this number.
+            ///
+            /// # Panics
+            /// When the number is at or past the limit: a bug in whoever counts.
+            #[must_use]
+            pub const fn new(number: usize) -> Self {
+                assert!(number < $limit);
+                Self(number as u16)
+            }
+
+            /// The number, for indexing tables.
+            #[must_use]
+            pub const fn get(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+index!(
+    /// The position of a port in the tables of the engine; stable while the port is configured.
+    PortIndex < MAX_PORTS
+);
+index!(
+    /// The position of a network in the tables of the engine; stable while it is configured.
+    NetworkIndex < MAX_NETWORKS
+);
+index!(
+    /// The position of a worker.
+    WorkerIndex < MAX_WORKERS
+);

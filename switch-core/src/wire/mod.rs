@@ -1,0 +1,4 @@
+//! Bytes to meaning, pure and total: no input panics, nothing is allocated, no state is kept.
+
+pub mod ethernet;
+pub mod vlan;
