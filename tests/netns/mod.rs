@@ -1,0 +1,3 @@
+//! Tests in real network namespaces: they need root, and fail without.
+
+mod kit;
