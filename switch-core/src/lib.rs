@@ -5,4 +5,5 @@
 
 pub mod counters;
 pub mod limits;
+pub mod mem;
 pub mod wire;

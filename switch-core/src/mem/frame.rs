@@ -1,0 +1,221 @@
+//! A frame: the move-only handle of one chunk, or of a chain of them.
+
+use std::{ptr::NonNull, slice};
+
+use arrayvec::ArrayVec;
+
+use super::{pool::ChunkAddress, region::Region};
+use crate::limits::{BURST, CHUNK_LINK_SIZE, CHUNK_SIZE, MAX_FRAME_SIZE, MAX_SEGMENTS};
+
+/// Frames that travel together.
+pub type Burst = ArrayVec<Frame, BURST>;
+
+/// One frame in the region. The handle owns its chunks; moving it moves the frame.
+///
+/// A frame of more than one segment is a chain: the first bytes of each chunk, which no frame
+/// byte ever reaches, hold the place of the next segment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Offset of the first byte in the region.
+    start: u32,
+    /// Bytes of all segments.
+    size: u32,
+    /// Bytes of the first segment.
+    head_size: u16,
+    /// Segments, at least 1.
+    segments: u8,
+}
+
+const _: () = assert!(size_of::<Frame>() == 12);
+const _: () = assert!(CHUNK_SIZE <= u16::MAX as usize && MAX_SEGMENTS <= u8::MAX as usize);
+
+/// The place of a further segment, as it is written at a chunk's start.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Link {
+    start: u32,
+    size: u32,
+}
+
+const _: () = assert!(size_of::<Link>() <= CHUNK_LINK_SIZE);
+
+/// The chunk has no room in front of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoHeadroom;
+
+impl Frame {
+    /// The handle of one segment that starts at `start` in the region.
+    ///
+    /// For rings and pools alone: whoever calls this must own the chunk.
+    ///
+    /// # Panics
+    /// When the segment is not inside one chunk, behind the link.
+    #[inline]
+    pub(crate) fn from_segment(start: u32, size: u16) -> Self {
+        let offset = start as usize % CHUNK_SIZE;
+        assert!(offset >= CHUNK_LINK_SIZE && offset + size as usize <= CHUNK_SIZE);
+        Self {
+            start,
+            size: u32::from(size),
+            head_size: size,
+            segments: 1,
+        }
+    }
+
+    /// Bytes of the whole frame, all segments together, without FCS.
+    #[must_use]
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// Segments of the frame, at least one.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        usize::from(self.segments)
+    }
+
+    /// Where the first segment starts in the region, and its bytes: a descriptor for a ring.
+    #[must_use]
+    pub fn head(&self) -> (u32, u16) {
+        (self.start, self.head_size)
+    }
+
+    /// The chunk of the first segment.
+    #[must_use]
+    pub(crate) fn chunk(&self) -> ChunkAddress {
+        ChunkAddress::containing(self.start)
+    }
+
+    /// Moves the frame's start forward: the first `count` bytes are no longer part of it.
+    ///
+    /// # Panics
+    /// When the first segment has no more than `count` bytes.
+    #[inline]
+    pub fn shrink_front(&mut self, count: u16) {
+        assert!(count < self.head_size);
+        self.start += u32::from(count);
+        self.head_size -= count;
+        self.size -= u32::from(count);
+    }
+
+    /// Moves the frame's start back into the headroom by `count` bytes, whose content is whatever
+    /// was there.
+    ///
+    /// # Errors
+    /// When the chunk has less room in front, or the frame would be longer than one can be.
+    #[inline]
+    pub fn grow_front(&mut self, count: u16) -> Result<(), NoHeadroom> {
+        let offset = self.start as usize % CHUNK_SIZE;
+        let fits = offset >= CHUNK_LINK_SIZE + usize::from(count)
+            && self.size() + usize::from(count) <= MAX_FRAME_SIZE + 8;
+        if !fits {
+            return Err(NoHeadroom);
+        }
+        self.start -= u32::from(count);
+        self.head_size += count;
+        self.size += u32::from(count);
+        Ok(())
+    }
+
+    /// Sets the length of a frame of one segment.
+    ///
+    /// # Panics
+    /// When the frame has several segments, or the chunk has no such room.
+    pub fn set_size(&mut self, size: u16) {
+        assert!(self.segments == 1);
+        *self = Self::from_segment(self.start, size);
+    }
+}
+
+impl Region {
+    /// The bytes of the first segment: headers are here, since no header is split.
+    #[must_use]
+    #[inline]
+    pub fn head<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        let size = usize::from(frame.head_size);
+        let start = self.at(frame.start, size);
+        // SAFETY: the bytes are in the region, and the shared borrow of the handle that owns the
+        // chunk keeps everybody from writing them.
+        unsafe { slice::from_raw_parts(start.as_ptr(), size) }
+    }
+
+    /// The bytes of the first segment, to write.
+    #[must_use]
+    #[inline]
+    pub fn head_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        let size = usize::from(frame.head_size);
+        let start = self.at(frame.start, size);
+        // SAFETY: as for `head`; the unique borrow of the handle makes this the only access.
+        unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) }
+    }
+
+    /// The places of all segments in order: offset in the region and bytes.
+    pub fn segments<'a>(&'a self, frame: &'a Frame) -> impl Iterator<Item = (u32, u16)> + 'a {
+        let mut next = Some(frame.head());
+        let mut left = frame.segments;
+        std::iter::from_fn(move || {
+            let (start, size) = next.take()?;
+            left -= 1;
+            if left > 0 {
+                let link = self.link(ChunkAddress::containing(start));
+                // SAFETY: the frame owns this chunk, and `append` wrote its link.
+                let Link { start, size } = unsafe { link.read() };
+                next = Some((start, size as u16));
+            }
+            Some((start, size))
+        })
+    }
+
+    /// The bytes of all segments in order.
+    pub fn bytes<'a>(&'a self, frame: &'a Frame) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.segments(frame).map(|(start, size)| {
+            let size = usize::from(size);
+            // SAFETY: as for `head`: the frame owns every chunk of its chain.
+            unsafe { slice::from_raw_parts(self.at(start, size).as_ptr(), size) }
+        })
+    }
+
+    /// Puts a segment at the end of a frame.
+    ///
+    /// # Errors
+    /// Gives the segment back when the frame would have too many segments or bytes.
+    ///
+    /// # Panics
+    /// When `tail` is a chain itself.
+    pub fn append(&self, frame: &mut Frame, tail: Frame) -> Result<(), Frame> {
+        assert!(tail.segments == 1);
+        if frame.segments() == MAX_SEGMENTS || frame.size() + tail.size() > MAX_FRAME_SIZE {
+            return Err(tail);
+        }
+        let last = self
+            .segments(frame)
+            .last()
+            .map_or(frame.start, |(start, _)| start);
+        let link = Link {
+            start: tail.start,
+            size: tail.size,
+        };
+        // SAFETY: the frame owns the chunk of its last segment, and no frame byte is in the link.
+        unsafe { self.link(ChunkAddress::containing(last)).write(link) };
+        frame.segments += 1;
+        frame.size += tail.size;
+        let _moved_into_the_chain = tail;
+        Ok(())
+    }
+
+    fn link(&self, chunk: ChunkAddress) -> NonNull<Link> {
+        self.at(chunk.get(), size_of::<Link>()).cast()
+    }
+
+    /// Writes `bytes` into a chunk behind the usual headroom and makes a frame of it.
+    ///
+    /// # Panics
+    /// When they are longer than one chunk takes.
+    #[must_use]
+    pub(crate) fn fill(&self, chunk: ChunkAddress, offset: usize, bytes: &[u8]) -> Frame {
+        let mut frame = Frame::from_segment(chunk.get() + offset as u32, bytes.len() as u16);
+        self.head_mut(&mut frame).copy_from_slice(bytes);
+        frame
+    }
+}
