@@ -3,6 +3,8 @@
 //! Modules depend on each other in one direction: `limits`, `counters`, `wire`, `mem`, `table`,
 //! `config`, `datapath`; `port` stands beside `datapath`, and the two meet in `worker`.
 
+pub mod clock;
+pub mod config;
 pub mod counters;
 pub mod limits;
 pub mod mem;

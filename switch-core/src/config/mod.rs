@@ -1,0 +1,3 @@
+//! From what the user wrote to what the datapath reads.
+
+pub mod snapshot;
