@@ -31,7 +31,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace with its loopback up and IPv6 off, so that no device in it sends by itself.
+    /// Makes a namespace with its loopback up and IPv6 off, so that no device in it sends by
+    /// itself.
     ///
     /// `label` is for people: the name is `shunttest-<pid>-<number>-<label>`.
     ///
