@@ -8,4 +8,6 @@ pub mod config;
 pub mod counters;
 pub mod limits;
 pub mod mem;
+pub mod port;
+mod sync;
 pub mod wire;

@@ -12,10 +12,13 @@
     reason = "island: chunks of the mapped region are handed out by address"
 )]
 
+mod cursor;
 mod frame;
 mod pool;
 mod region;
+pub mod spsc;
 
+pub(crate) use cursor::{ConsumerCursor, ProducerCursor};
 pub use frame::{Burst, Frame, NoHeadroom};
 pub use pool::{ChunkAddress, FrameCache, Pool};
 pub use region::{HugePages, Region};

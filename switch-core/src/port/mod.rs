@@ -1,0 +1,3 @@
+//! Ports: where frames come from and go to.
+
+pub mod xdp;
