@@ -1,0 +1,105 @@
+//! What the daemon knows about network devices, and what it sets on them.
+//!
+//! Everything works on one network namespace, the one of the thread that calls
+//! [`Namespace::open`]; the far ends of veth pairs in other namespaces are reached from there for
+//! the length of one call. No file under /sys is read, because a thread that has changed its
+//! network namespace still sees the devices of the former one there.
+
+pub mod links;
+pub mod monitor;
+#[cfg(test)]
+mod testing;
+
+use std::{io, os::unix::fs::MetadataExt as _, sync::Arc};
+
+use crate::sys::ControlSocket;
+
+/// What went wrong with a device.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused.
+    #[error("cannot {action}: {source}")]
+    Kernel {
+        /// What was tried, to follow "cannot".
+        action: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The result of an operation on devices.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Gives an error of the kernel the words for what was tried.
+pub(crate) trait Trying<T> {
+    /// `action` follows "cannot", as in "list the devices".
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Trying<T> for io::Result<T> {
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Kernel {
+            action: action(),
+            source,
+        })
+    }
+}
+
+impl<T> Trying<T> for Result<T, rtnetlink::Error> {
+    fn trying(self, action: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(netlink_io).trying(action)
+    }
+}
+
+/// The kernel's error number in an error of the netlink crate, where there is one.
+fn netlink_io(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// The network namespace that the switch works in: a netlink connection and an ioctl socket that
+/// stay there. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    netlink: rtnetlink::Handle,
+    control: Arc<ControlSocket>,
+    inode: u64,
+}
+
+impl Namespace {
+    /// Opens the calling thread's network namespace. The netlink connection is served by a task
+    /// of the tokio runtime that this is called in, until the last clone is dropped.
+    ///
+    /// # Errors
+    /// When a socket cannot be opened.
+    pub fn open() -> Result<Self> {
+        let opening = || "open the network namespace".to_owned();
+        let control = ControlSocket::open().trying(opening)?;
+        let namespace = std::fs::metadata("/proc/thread-self/ns/net").trying(opening)?;
+        let (connection, netlink, _) = rtnetlink::new_connection().trying(opening)?;
+        tokio::spawn(connection);
+        Ok(Self {
+            netlink,
+            control: Arc::new(control),
+            inode: namespace.ino(),
+        })
+    }
+
+    /// The number of the namespace, as in `net:[4026531840]`; unique while the namespace exists.
+    #[must_use]
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// The ioctl socket.
+    pub(crate) fn control(&self) -> &Arc<ControlSocket> {
+        &self.control
+    }
+
+    /// The netlink connection.
+    pub(crate) fn netlink(&self) -> &rtnetlink::Handle {
+        &self.netlink
+    }
+}
