@@ -10,4 +10,5 @@ pub mod limits;
 pub mod mem;
 pub mod port;
 mod sync;
+pub mod table;
 pub mod wire;

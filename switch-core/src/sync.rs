@@ -1,18 +1,19 @@
-//! The atomics and cells of the ring code: the standard library's, or loom's when its model checker
-//! runs the tests (`RUSTFLAGS="--cfg loom" cargo test -p switch-core --lib --release loom`).
+//! The atomics and cells of what threads share without a lock: the standard library's, or loom's when
+//! its model checker runs the tests
+//! (`RUSTFLAGS="--cfg loom" cargo test -p switch-core --lib --release loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering, fence},
     },
 };
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 /// `std::cell::UnsafeCell` with the interface of loom's, which sees every access.

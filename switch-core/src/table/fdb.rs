@@ -1,0 +1,729 @@
+//! The forwarding database (filtering database, 802.1Q-2022, 8.8): which port an address of a
+//! network was last seen on.
+//!
+//! One table for all networks and all workers, of fixed size, without a lock:
+//! - An address of a network has two **candidate buckets**, one in each half of the table, and may
+//!   be in any slot of either. A bucket is one cache line. A keyed hash chooses them, so nobody who
+//!   does not know the key can aim addresses at a bucket. A new address goes into the emptier one.
+//! - **Reading** takes at most two cache lines and a bounded number of loads, whatever writers do.
+//! - **Writing** is one compare-and-exchange, retried a bounded number of times; a frame whose
+//!   source is not learnt because other workers were faster is learnt with the next. See `slot.rs`
+//!   for why a reader never gets half of one entry and half of another.
+//! - An address that two workers learn at once may be in two slots for a moment. Each looks again
+//!   after it has published its entry, so at least one sees both, and whoever does keeps the static
+//!   one or else the first in the order of the slots.
+//! - **Eviction is fair.** When both buckets are full, the oldest entry of the port with the most
+//!   entries in the whole table makes place, if that port has more entries than the newcomer's port
+//!   or is the newcomer's port. So a flood of addresses from one port drives out its own entries.
+//!
+//! The caller keeps group addresses and the null address away, as sources and as destinations.
+
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    array, hint,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
+
+use crossbeam::utils::CachePadded;
+
+use crate::{
+    clock::Tick,
+    limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
+    sync::{Ordering::SeqCst, fence},
+    wire::ethernet::Mac,
+};
+use slot::{Key, MAX_AGEING, Slot, Word};
+
+/// Ticks for which a dynamic entry is valid unless told otherwise (802.1Q-2022, Table 8-6).
+pub const DEFAULT_AGEING: u32 = 300;
+
+/// Slots of a bucket. The model checker gets tables that it can exhaust.
+const SLOTS: usize = if cfg!(loom) { 1 } else { 4 };
+/// How often a writer tries again after another one was faster.
+const ATTEMPTS: usize = 8;
+
+/// The slots that an address may be in, one half of them: a cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Bucket([Slot; SLOTS]);
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
+
+/// An address of a network with its hash, which is computed once for all that a frame needs.
+/// Good for the table that made it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    key: Key,
+    hash: u64,
+}
+
+/// What [`Fdb::learn`] found out or did about a source address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Learned {
+    /// Known on this port and seen in this tick already: nothing was written.
+    Unchanged,
+    /// Known on this port; its age is 0 again.
+    Refreshed,
+    /// Not known, or no longer: entered.
+    New,
+    /// Known on another port: moved to this one.
+    Moved {
+        /// The port that it was on.
+        from: PortIndex,
+    },
+    /// A static entry of this port.
+    Static,
+    /// A static entry of another port, which stays.
+    StaticElsewhere,
+    /// The port has as many dynamic entries as its limit allows, and this would be one more.
+    LimitReached,
+    /// Both buckets are full of entries that this port must not drive out: not learnt.
+    NoRoom,
+}
+
+/// Why an address cannot become a static entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddStaticError {
+    /// Group addresses and the null address belong to no station.
+    #[error("{0} is not the address of a station")]
+    NotUnicast(Mac),
+    /// There is one already; remove it first.
+    #[error("already a static entry of port {port}")]
+    Exists {
+        /// The port of the entry.
+        port: PortIndex,
+    },
+    /// All the slots that this address may be in hold static entries, or change all the time.
+    #[error("no room: too many static entries share the buckets of this address")]
+    Full,
+}
+
+/// Which entries a [`Fdb::flush`] removes: those that match every field that is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Entries of this network.
+    pub network: Option<NetworkIndex>,
+    /// Entries of this port.
+    pub port: Option<PortIndex>,
+    /// Entries of this address, in whatever network.
+    pub mac: Option<Mac>,
+    /// Static entries too.
+    pub include_static: bool,
+}
+
+/// How an entry came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Learnt; ages, moves, may be evicted.
+    Dynamic,
+    /// Configured; stays until it is removed.
+    Static,
+}
+
+/// An entry, for display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The network that the address was seen in.
+    pub network: NetworkIndex,
+    /// The address.
+    pub mac: Mac,
+    /// The port that it is behind.
+    pub port: PortIndex,
+    /// Dynamic or static.
+    pub kind: Kind,
+    /// Ticks (seconds) since a frame was last seen from it; nothing for a static entry.
+    pub age_s: Option<u32>,
+}
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What happened to dynamic entries since the table was made, each counter wrapping at
+        /// 2^64.
+        ///
+        /// While nothing changes, `learned` less `aged`, `evicted` and `removed` is the number of
+        /// dynamic entries.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Events {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        #[derive(Debug, Default)]
+        struct EventCounters {
+            $($name: AtomicU64,)+
+        }
+
+        impl EventCounters {
+            fn get(&self) -> Events {
+                Events { $($name: self.$name.load(Relaxed),)+ }
+            }
+        }
+    };
+}
+
+events! {
+    /// New entries.
+    learned,
+    /// Entries that went to another port.
+    moved,
+    /// Live entries that made place for others.
+    evicted,
+    /// Addresses that were not learnt for want of a slot.
+    no_room,
+    /// Entries removed, or replaced, because they had expired.
+    aged,
+    /// Entries flushed, removed by hand, become static, or learnt twice at the same time.
+    removed,
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// The forwarding database; see the module's text. All methods may be called by all threads.
+#[derive(Debug)]
+pub struct Fdb {
+    buckets: Box<[Bucket]>,
+    /// Half the number of buckets, a power of two.
+    half: usize,
+    secrets: [u64; 2],
+    ageing: AtomicU32,
+    /// Dynamic entries by port.
+    port_counts: Box<[AtomicU32]>,
+    /// Entries by network.
+    network_counts: Box<[AtomicU32]>,
+    events: CachePadded<EventCounters>,
+}
+
+impl Fdb {
+    /// A table of at least `capacity` slots, rounded up to a power of two; some 15 in 16 can be in
+    /// use before the first address finds its buckets full, and half of them always.
+    ///
+    /// `hash_key` should be random and stay secret; a fixed one gives a table that tests can
+    /// repeat. Nothing is allocated after this.
+    #[must_use]
+    pub fn new(capacity: usize, hash_key: [u64; 2]) -> Self {
+        let half = capacity.div_ceil(2 * SLOTS).next_power_of_two();
+        let zeros = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            buckets: (0..2 * half)
+                .map(|_| Bucket(array::from_fn(|_| Slot::new())))
+                .collect(),
+            half,
+            // Odd: a multiplication by it loses nothing.
+            secrets: [spread(hash_key[0]), spread(hash_key[1] ^ u64::MAX) | 1],
+            ageing: AtomicU32::new(DEFAULT_AGEING),
+            port_counts: zeros(MAX_PORTS),
+            network_counts: zeros(MAX_NETWORKS),
+            events: CachePadded::default(),
+        }
+    }
+
+    /// The number of slots.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buckets.len() * SLOTS
+    }
+
+    /// Sets for how many ticks a dynamic entry is valid after it was last seen: with 0, for the
+    /// rest of that tick. At most 2^26, some two years.
+    pub fn set_ageing(&self, ticks: u32) {
+        self.ageing.store(ticks.min(MAX_AGEING), Relaxed);
+    }
+
+    /// Hashes an address of a network.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, network: NetworkIndex, mac: Mac) -> Place {
+        let key = Key::new(network, mac);
+        let hash = hash(key.to_u64(), self.secrets);
+        Place { key, hash }
+    }
+
+    /// Hashes an address of a network and touches its first bucket, without waiting for it: when a
+    /// burst does this first for all its frames, their cache misses overlap.
+    #[inline]
+    #[must_use]
+    pub fn prefetch(&self, network: NetworkIndex, mac: Mac) -> Place {
+        let place = self.place(network, mac);
+        hint::black_box(self.candidates(place)[0].0[0].touch());
+        place
+    }
+
+    /// The port that an address is behind, if there is a valid entry.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, network: NetworkIndex, mac: Mac, now: Tick) -> Option<PortIndex> {
+        self.lookup_at(self.place(network, mac), now)
+    }
+
+    /// [`lookup`](Self::lookup) of an address that has been hashed.
+    #[inline]
+    #[must_use]
+    pub fn lookup_at(&self, place: Place, now: Tick) -> Option<PortIndex> {
+        let ageing = self.ageing.load(Relaxed);
+        for bucket in self.candidates(place) {
+            for slot in &bucket.0 {
+                if let Some(word) = slot.get(place.key)
+                    && !word.has_expired(now, ageing)
+                {
+                    return Some(word.port());
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes note that `mac` was seen on `port`, which may have `limit` dynamic entries.
+    pub fn learn(
+        &self,
+        network: NetworkIndex,
+        mac: Mac,
+        port: PortIndex,
+        now: Tick,
+        limit: Option<u32>,
+    ) -> Learned {
+        self.learn_at(self.place(network, mac), port, now, limit)
+    }
+
+    /// [`learn`](Self::learn) of an address that has been hashed.
+    #[inline]
+    pub fn learn_at(
+        &self,
+        place: Place,
+        port: PortIndex,
+        now: Tick,
+        limit: Option<u32>,
+    ) -> Learned {
+        if let Some((_, word)) = self.find(place)
+            && word.is_dynamic()
+            && word.port() == port
+            && word.age(now) == 0
+        {
+            return Learned::Unchanged;
+        }
+        self.learn_slowly(place, port, now, limit.unwrap_or(u32::MAX))
+    }
+
+    /// Makes `mac` a static entry of `port`: it does not age and nobody can move it. A dynamic
+    /// entry of this address becomes the static one. Twice the same is no error.
+    ///
+    /// # Errors
+    /// When the address is no station's, is a static entry of another port, or finds no room.
+    pub fn add_static(
+        &self,
+        network: NetworkIndex,
+        mac: Mac,
+        port: PortIndex,
+    ) -> Result<(), AddStaticError> {
+        if mac.is_group() || mac == Mac::NULL {
+            return Err(AddStaticError::NotUnicast(mac));
+        }
+        let place = self.place(network, mac);
+        for _ in 0..ATTEMPTS {
+            let done = match self.find(place) {
+                Some((_, word)) if word.is_static() => {
+                    let there = word.port();
+                    return if there == port {
+                        Ok(())
+                    } else {
+                        Err(AddStaticError::Exists { port: there })
+                    };
+                }
+                Some((slot, word)) => self.make_static(slot, word, port),
+                None => self.insert_static(place, port)?,
+            };
+            if done {
+                self.drop_duplicates(place);
+                return Ok(());
+            }
+        }
+        Err(AddStaticError::Full)
+    }
+
+    /// Removes the entry of an address, dynamic or static; false if there was none.
+    pub fn remove(&self, network: NetworkIndex, mac: Mac) -> bool {
+        let place = self.place(network, mac);
+        let slots = self.candidates(place).into_iter().flat_map(|b| &b.0);
+        self.remove_where(slots, &self.events.removed, |key, _| key == place.key) > 0
+    }
+
+    /// Removes all entries that `filter` matches, and returns how many.
+    ///
+    /// An entry that is learnt meanwhile may stay. Whoever takes a port away first waits until no
+    /// worker learns on it any more, then flushes.
+    pub fn flush(&self, filter: &Filter) -> usize {
+        self.remove_where(self.slots(), &self.events.removed, |key, word| {
+            (filter.include_static || word.is_dynamic())
+                && filter.network.is_none_or(|want| want == word.network())
+                && filter.port.is_none_or(|want| want == word.port())
+                && filter.mac.is_none_or(|want| want == key.mac())
+        })
+    }
+
+    /// Removes the entries that have expired, and returns how many. A lookup does not find those
+    /// anyway: this gives back their slots and their ports' limits. It reads the whole table, about
+    /// a millisecond; the control thread calls it every few seconds.
+    pub fn age(&self, now: Tick) -> usize {
+        let ageing = self.ageing.load(Relaxed);
+        self.remove_where(self.slots(), &self.events.aged, |_, word| {
+            word.has_expired(now, ageing)
+        })
+    }
+
+    /// The valid entries, in no order. What changes meanwhile is in it or not.
+    pub fn entries(&self, now: Tick) -> impl Iterator<Item = Entry> + '_ {
+        let ageing = self.ageing.load(Relaxed);
+        self.slots()
+            .filter_map(Slot::entry)
+            .filter(move |(_, word)| !word.has_expired(now, ageing))
+            .map(move |(key, word)| Entry {
+                network: word.network(),
+                mac: key.mac(),
+                port: word.port(),
+                kind: if word.is_static() {
+                    Kind::Static
+                } else {
+                    Kind::Dynamic
+                },
+                age_s: word.is_dynamic().then(|| word.age(now)),
+            })
+    }
+
+    /// The number of entries, expired ones included until [`age`](Self::age) removes them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let counts = self.network_counts.iter();
+        counts.map(|count| count.load(Relaxed) as usize).sum()
+    }
+
+    /// No entries at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of dynamic entries of a port, expired ones included until they are removed.
+    #[must_use]
+    pub fn port_count(&self, port: PortIndex) -> u32 {
+        self.port_counts[port.get()].load(Relaxed)
+    }
+
+    /// The number of entries of a network, expired ones included until they are removed.
+    #[must_use]
+    pub fn network_count(&self, network: NetworkIndex) -> u32 {
+        self.network_counts[network.get()].load(Relaxed)
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.events.get()
+    }
+}
+
+/// Finding slots.
+impl Fdb {
+    /// The two buckets that an address may be in. Each half of the table has its own half of the
+    /// hash, so the two are never one and the same.
+    #[inline]
+    fn candidates(&self, place: Place) -> [&Bucket; 2] {
+        let mask = self.half - 1;
+        let left = place.hash as usize & mask;
+        let right = (place.hash >> 32) as usize & mask;
+        [&self.buckets[left], &self.buckets[self.half + right]]
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.buckets.iter().flat_map(|bucket| &bucket.0)
+    }
+
+    #[inline]
+    fn find(&self, place: Place) -> Option<(&Slot, Word)> {
+        for bucket in self.candidates(place) {
+            for slot in &bucket.0 {
+                if let Some(word) = slot.get(place.key) {
+                    return Some((slot, word));
+                }
+            }
+        }
+        None
+    }
+
+    /// The slot that a new entry of `newcomer`'s takes, and what is in it: a free one in the
+    /// emptier bucket, else the entry that has expired longest ago, else the victim of a fair
+    /// eviction. With no newcomer the entry is a static one, for which every dynamic one gives way.
+    fn make_room(
+        &self,
+        place: Place,
+        newcomer: Option<PortIndex>,
+        now: Tick,
+    ) -> Option<(&Slot, Word)> {
+        let buckets = self.candidates(place);
+        let room: [(&Slot, Word); 2 * SLOTS] = array::from_fn(|index| {
+            let slot = &buckets[index / SLOTS].0[index % SLOTS];
+            (slot, slot.word())
+        });
+        let (left, right) = room.split_at(SLOTS);
+        let free = |half: &[(&Slot, Word)]| half.iter().filter(|(_, w)| w.is_free()).count();
+        let emptier = if free(right) > free(left) {
+            right
+        } else {
+            left
+        };
+        if let Some(&found) = emptier.iter().find(|(_, word)| word.is_free()) {
+            return Some(found);
+        }
+        let ageing = self.ageing.load(Relaxed);
+        let expired = room
+            .iter()
+            .filter(|(_, word)| word.has_expired(now, ageing));
+        if let Some(&found) = expired.max_by_key(|(_, word)| word.age(now)) {
+            return Some(found);
+        }
+
+        let dynamic = || room.iter().filter(|(_, word)| word.is_dynamic());
+        let heaviest = dynamic()
+            .map(|(_, word)| word.port())
+            .max_by_key(|&port| (self.port_count(port), Some(port) == newcomer))?;
+        let fair = newcomer
+            .is_none_or(|own| heaviest == own || self.port_count(heaviest) > self.port_count(own));
+        let its = dynamic().filter(|(_, word)| fair && word.port() == heaviest);
+        its.max_by_key(|(_, word)| word.age(now)).copied()
+    }
+}
+
+/// Changing slots. A count goes up before its entry can be seen and down after it has gone, so that
+/// no count passes below zero.
+impl Fdb {
+    #[cold]
+    #[inline(never)]
+    fn learn_slowly(&self, place: Place, port: PortIndex, now: Tick, limit: u32) -> Learned {
+        for _ in 0..ATTEMPTS {
+            let outcome = match self.find(place) {
+                Some((slot, word)) => self.learn_again(slot, word, port, now, limit),
+                None => self.insert(place, port, now, limit),
+            };
+            if let Some(learned) = outcome {
+                return learned;
+            }
+        }
+        add(&self.events.no_room);
+        Learned::NoRoom
+    }
+
+    /// Learns an address that `slot` has; nothing if another worker changed the slot meanwhile.
+    fn learn_again(
+        &self,
+        slot: &Slot,
+        word: Word,
+        port: PortIndex,
+        now: Tick,
+        limit: u32,
+    ) -> Option<Learned> {
+        let from = word.port();
+        if word.is_static() {
+            return Some(if from == port {
+                Learned::Static
+            } else {
+                Learned::StaticElsewhere
+            });
+        }
+        let expired = word.has_expired(now, self.ageing.load(Relaxed));
+        if from == port && !expired {
+            if word.age(now) == 0 {
+                return Some(Learned::Unchanged);
+            }
+            let done = slot.replace(word, word.seen(port, now));
+            return done.then_some(Learned::Refreshed);
+        }
+        if !self.book(port, limit, word, expired) {
+            return Some(Learned::LimitReached);
+        }
+        if !slot.replace(word, word.seen(port, now)) {
+            self.cancel(port, word);
+            return None;
+        }
+        self.hand_over(word, Some(port));
+        if expired {
+            add(&self.events.aged);
+            add(&self.events.learned);
+            return Some(Learned::New);
+        }
+        add(&self.events.moved);
+        Some(Learned::Moved { from })
+    }
+
+    /// Learns an address that is in no slot; nothing if another worker took the slot meanwhile.
+    fn insert(&self, place: Place, port: PortIndex, now: Tick, limit: u32) -> Option<Learned> {
+        let Some((slot, old)) = self.make_room(place, Some(port), now) else {
+            add(&self.events.no_room);
+            return Some(Learned::NoRoom);
+        };
+        let expired = old.has_expired(now, self.ageing.load(Relaxed));
+        if !self.book(port, limit, old, expired) {
+            return Some(Learned::LimitReached);
+        }
+        let Some(claimed) = slot.claim(old, place.key) else {
+            self.cancel(port, old);
+            return None;
+        };
+        self.hand_over(old, Some(port));
+        self.count_displaced(old, expired);
+        self.network_counts[claimed.network().get()].fetch_add(1, Relaxed);
+        add(&self.events.learned);
+        slot.publish(place.key, claimed.dynamic(port, now));
+        self.drop_duplicates(place);
+        Some(Learned::New)
+    }
+
+    fn insert_static(&self, place: Place, port: PortIndex) -> Result<bool, AddStaticError> {
+        // There is no clock here, and none is needed: whichever entry gives way is learnt again.
+        let (slot, old) = self
+            .make_room(place, None, Tick(0))
+            .ok_or(AddStaticError::Full)?;
+        let Some(claimed) = slot.claim(old, place.key) else {
+            return Ok(false);
+        };
+        self.hand_over(old, None);
+        self.count_displaced(old, false);
+        self.network_counts[claimed.network().get()].fetch_add(1, Relaxed);
+        slot.publish(place.key, claimed.into_static(port));
+        Ok(true)
+    }
+
+    fn make_static(&self, slot: &Slot, word: Word, port: PortIndex) -> bool {
+        let done = slot.replace(word, word.into_static(port));
+        if done {
+            self.hand_over(word, None);
+            add(&self.events.removed);
+        }
+        done
+    }
+
+    /// Leaves one entry of an address that two workers entered at the same time.
+    fn drop_duplicates(&self, place: Place) {
+        // Between this thread's publication and its look at the other slots. Of two that publish
+        // the same address, the one whose fence comes second sees the other's entry.
+        fence(SeqCst);
+        let copies = || {
+            let slots = self.candidates(place).into_iter().flat_map(|b| &b.0);
+            slots.filter_map(|slot| Some((slot, slot.get(place.key)?)))
+        };
+        if copies().nth(1).is_none() {
+            return;
+        }
+        let Some((winner, winning)) = copies().min_by_key(|(_, word)| !word.is_static()) else {
+            return;
+        };
+        let losers = copies()
+            .map(|(slot, _)| slot)
+            .filter(|&slot| !std::ptr::eq(slot, winner));
+        self.remove_where(losers, &self.events.removed, |key, word| {
+            // One that has just become static stays; whoever made it so looks for copies too.
+            key == place.key && (word.is_dynamic() || winning.is_static())
+        });
+    }
+
+    /// Removes what `matches` in these slots. One that is refreshed or moved at the same time is
+    /// looked at again, so that a flush takes it all the same and ageing leaves it.
+    fn remove_where<'a>(
+        &self,
+        slots: impl Iterator<Item = &'a Slot>,
+        dynamic_removed: &AtomicU64,
+        matches: impl Fn(Key, Word) -> bool,
+    ) -> usize {
+        let mut removed = 0;
+        for slot in slots {
+            for _ in 0..ATTEMPTS {
+                let Some((key, word)) = slot.entry() else {
+                    break;
+                };
+                if !matches(key, word) {
+                    break;
+                }
+                if slot.replace(word, word.freed()) {
+                    self.hand_over(word, None);
+                    self.network_counts[word.network().get()].fetch_sub(1, Relaxed);
+                    if word.is_dynamic() {
+                        add(dynamic_removed);
+                    }
+                    removed += 1;
+                    break;
+                }
+            }
+        }
+        removed
+    }
+
+    /// Counts one more dynamic entry for `port`, in the place of `old`; false if that passes
+    /// `limit`. An entry of the port's own in that place leaves the count as it is, and one that
+    /// has expired does not count.
+    fn book(&self, port: PortIndex, limit: u32, old: Word, expired: bool) -> bool {
+        let count = &self.port_counts[port.get()];
+        let before = count.load(Relaxed);
+        if old.is_dynamic() && old.port() == port {
+            return before - u32::from(expired && before > 0) < limit;
+        }
+        if before >= limit {
+            return false;
+        }
+        let booked = count.fetch_add(1, Relaxed) < limit;
+        if !booked {
+            count.fetch_sub(1, Relaxed);
+        }
+        booked
+    }
+
+    /// Takes back a [`book`](Self::book): another worker took the place.
+    fn cancel(&self, port: PortIndex, old: Word) {
+        if !(old.is_dynamic() && old.port() == port) {
+            self.port_counts[port.get()].fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// The dynamic entry `old` is gone, and `port` has a dynamic entry in its place.
+    fn hand_over(&self, old: Word, port: Option<PortIndex>) {
+        if old.is_dynamic() && Some(old.port()) != port {
+            self.port_counts[old.port().get()].fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// An entry of another address has made place.
+    fn count_displaced(&self, old: Word, expired: bool) {
+        if old.is_live() {
+            self.network_counts[old.network().get()].fetch_sub(1, Relaxed);
+            add(if expired {
+                &self.events.aged
+            } else {
+                &self.events.evicted
+            });
+        }
+    }
+}
+
+/// Two rounds of multiplication, each with a secret in it and with both halves of the product used
+/// (the construction of wyhash): some ten cycles, and every bit of the key moves half of the hash.
+#[inline]
+fn hash(key: u64, secrets: [u64; 2]) -> u64 {
+    let multiply = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        (product as u64, (product >> 64) as u64)
+    };
+    let (low, high) = multiply(key ^ secrets[0], secrets[1]);
+    let (low, high) = multiply(low ^ secrets[1], high ^ secrets[0]);
+    low ^ high
+}
+
+/// Makes a number with many different bits of one that a test made up (the finaliser of
+/// splitmix64).
+fn spread(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}

@@ -1,0 +1,345 @@
+//! One slot of the forwarding database: two words, and the protocol by which they change together.
+//!
+//! The **key** says which address of which network the slot is about. The **value** says everything
+//! else, and alone decides whether the slot is free, claimed by a writer or live; every change of
+//! that state is one compare-and-exchange of the value:
+//!
+//! ```text
+//! value   63..62  61........49  48......22  21.....10  9....0
+//!         state   tenancy       last seen   network    port
+//! key     63...48  47.....................................0
+//!         network  MAC address
+//! ```
+//!
+//! A tenancy is the time for which a slot keeps one key. It begins with the exchange to `Claimed`,
+//! which counts the tenancy up; then its owner, and nobody else, writes the key and publishes the
+//! value. It ends with the exchange to `Free`, or to the next tenancy's `Claimed`. So:
+//! - A reader that finds the same tenancy in the value before and after it read the key has a key
+//!   and a value that belong together: the key is written between `Claimed` and publication.
+//! - A value that is exchanged is the value that was read, so nobody refreshes, moves or removes an
+//!   entry that has meanwhile become another one, or that another has just refreshed.
+//! - Port and network are in one word, and whoever writes the one has the other before him. A reader
+//!   takes a port only out of a word with its own network in it, so no race whatever, not even 2^13
+//!   tenancies between two loads, can give it a port that was learnt in another network.
+
+use crate::{
+    clock::Tick,
+    limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
+    sync::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+    wire::ethernet::Mac,
+};
+
+const PORT_BITS: u32 = 10;
+const NETWORK_BITS: u32 = 12;
+const SEEN_BITS: u32 = 27;
+const TENANCY_BITS: u32 = 13;
+
+const NETWORK_SHIFT: u32 = PORT_BITS;
+const SEEN_SHIFT: u32 = NETWORK_SHIFT + NETWORK_BITS;
+const TENANCY_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
+const STATE_SHIFT: u32 = TENANCY_SHIFT + TENANCY_BITS;
+
+const SEEN_MASK: u32 = (1 << SEEN_BITS) - 1;
+
+const _: () = assert!(STATE_SHIFT + 2 == u64::BITS);
+const _: () = assert!(MAX_PORTS <= 1 << PORT_BITS);
+const _: () = assert!(MAX_NETWORKS <= 1 << NETWORK_BITS);
+
+/// The longest ageing time in ticks: half the range of the stored tick (2.1 years), so that a tick
+/// that wraps, or that another worker took a moment later, is never taken for an old one.
+pub(super) const MAX_AGEING: u32 = 1 << (SEEN_BITS - 1);
+
+/// An address of a network, as it is stored in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u64);
+
+impl Key {
+    #[inline]
+    pub(super) fn new(network: NetworkIndex, mac: Mac) -> Self {
+        Self((network.get() as u64) << 48 | mac.to_u64())
+    }
+
+    #[inline]
+    pub(super) fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    fn network_bits(self) -> u64 {
+        self.0 >> 48
+    }
+
+    pub(super) fn mac(self) -> Mac {
+        Mac::from_u64(self.0)
+    }
+}
+
+/// What a slot is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum State {
+    Free = 0,
+    Claimed = 1,
+    Dynamic = 2,
+    Static = 3,
+}
+
+/// The value word of a slot. All zero: free, and never used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(u64);
+
+impl Word {
+    #[inline]
+    fn field(self, shift: u32, bits: u32) -> u64 {
+        self.0 >> shift & ((1 << bits) - 1)
+    }
+
+    #[inline]
+    fn with(self, value: u64, shift: u32, bits: u32) -> Self {
+        let mask = ((1 << bits) - 1) << shift;
+        Self(self.0 & !mask | value << shift & mask)
+    }
+
+    #[inline]
+    fn with_state(self, state: State) -> Self {
+        self.with(state as u64, STATE_SHIFT, 2)
+    }
+
+    #[inline]
+    fn state_is(self, state: State) -> bool {
+        self.0 >> STATE_SHIFT == state as u64
+    }
+
+    #[inline]
+    pub(super) fn is_free(self) -> bool {
+        self.state_is(State::Free)
+    }
+
+    /// Holds an entry, dynamic or static.
+    #[inline]
+    pub(super) fn is_live(self) -> bool {
+        self.0 >> STATE_SHIFT >= State::Dynamic as u64
+    }
+
+    #[inline]
+    pub(super) fn is_dynamic(self) -> bool {
+        self.state_is(State::Dynamic)
+    }
+
+    #[inline]
+    pub(super) fn is_static(self) -> bool {
+        self.state_is(State::Static)
+    }
+
+    #[inline]
+    pub(super) fn port(self) -> PortIndex {
+        PortIndex::new(self.field(0, PORT_BITS) as usize)
+    }
+
+    #[inline]
+    pub(super) fn network(self) -> NetworkIndex {
+        NetworkIndex::new(self.field(NETWORK_SHIFT, NETWORK_BITS) as usize)
+    }
+
+    /// Ticks since the entry was last seen; 0 when a worker with a later tick has seen it.
+    #[inline]
+    pub(super) fn age(self, now: Tick) -> u32 {
+        let seen = self.field(SEEN_SHIFT, SEEN_BITS) as u32;
+        let age = now.0.wrapping_sub(seen) & SEEN_MASK;
+        if age > MAX_AGEING { 0 } else { age }
+    }
+
+    /// A dynamic entry that was last seen longer ago than `ageing`. Static entries do not age.
+    #[inline]
+    pub(super) fn has_expired(self, now: Tick, ageing: u32) -> bool {
+        self.is_dynamic() && self.age(now) > ageing
+    }
+
+    /// The same entry, seen at `now` on `port`.
+    #[inline]
+    pub(super) fn seen(self, port: PortIndex, now: Tick) -> Self {
+        self.with(u64::from(now.0), SEEN_SHIFT, SEEN_BITS)
+            .with(port.get() as u64, 0, PORT_BITS)
+    }
+
+    /// The same entry as a static one of `port`.
+    pub(super) fn into_static(self, port: PortIndex) -> Self {
+        self.with(port.get() as u64, 0, PORT_BITS)
+            .with_state(State::Static)
+    }
+
+    /// What stays of an entry that is removed: the tenancy's number.
+    pub(super) fn freed(self) -> Self {
+        self.with_state(State::Free)
+    }
+
+    /// Claimed for the next tenancy, which will be an entry of `key`'s network.
+    fn claimed_for(self, key: Key) -> Self {
+        let tenancy = self.field(TENANCY_SHIFT, TENANCY_BITS) + 1;
+        Self(0)
+            .with(tenancy, TENANCY_SHIFT, TENANCY_BITS)
+            .with(key.network_bits(), NETWORK_SHIFT, NETWORK_BITS)
+            .with_state(State::Claimed)
+    }
+
+    /// A claimed word as a dynamic entry.
+    pub(super) fn dynamic(self, port: PortIndex, now: Tick) -> Self {
+        self.seen(port, now).with_state(State::Dynamic)
+    }
+
+    #[inline]
+    fn same_tenancy(self, other: Self) -> bool {
+        self.field(TENANCY_SHIFT, TENANCY_BITS) == other.field(TENANCY_SHIFT, TENANCY_BITS)
+    }
+}
+
+/// A key and its value; see the module's text for who may write them when.
+#[derive(Debug)]
+pub(super) struct Slot {
+    key: AtomicU64,
+    value: AtomicU64,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            key: AtomicU64::new(0),
+            value: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes the CPU load the slot's cache line; the word itself means nothing.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.key.load(Relaxed)
+    }
+
+    /// The value now, with or without an entry in it.
+    #[inline]
+    pub(super) fn word(&self) -> Word {
+        Word(self.value.load(Acquire))
+    }
+
+    /// The entry of `key`, if it is here and stays here while it is read.
+    #[inline]
+    pub(super) fn get(&self, key: Key) -> Option<Word> {
+        if self.key.load(Relaxed) != key.0 {
+            return None;
+        }
+        let (found, word) = self.entry()?;
+        let right = found == key && word.field(NETWORK_SHIFT, NETWORK_BITS) == key.network_bits();
+        right.then_some(word)
+    }
+
+    /// The entry that is here, if it stays here while it is read. Three loads, whatever others do.
+    ///
+    /// `before` is live, so that the load that saw it is ordered after its tenancy's key; a key of
+    /// a later tenancy was stored after that one's `Claimed`, which `after` then sees.
+    #[inline]
+    pub(super) fn entry(&self) -> Option<(Key, Word)> {
+        let before = Word(self.value.load(Acquire));
+        if !before.is_live() {
+            return None;
+        }
+        let key = Key(self.key.load(Acquire));
+        let after = Word(self.value.load(Acquire));
+        (after.is_live() && after.same_tenancy(before)).then_some((key, after))
+    }
+
+    /// Changes the value from `old` to `new` within a tenancy, unless somebody was faster.
+    #[inline]
+    pub(super) fn replace(&self, old: Word, new: Word) -> bool {
+        self.value
+            .compare_exchange(old.0, new.0, AcqRel, Relaxed)
+            .is_ok()
+    }
+
+    /// Begins a tenancy where `old` was; the caller has to [`publish`](Self::publish) it.
+    pub(super) fn claim(&self, old: Word, key: Key) -> Option<Word> {
+        let claimed = old.claimed_for(key);
+        self.replace(old, claimed).then_some(claimed)
+    }
+
+    /// Writes the entry into a slot that the caller has claimed.
+    pub(super) fn publish(&self, key: Key, word: Word) {
+        debug_assert!(word.is_live());
+        debug_assert_eq!(
+            word.field(NETWORK_SHIFT, NETWORK_BITS),
+            key.network_bits(),
+            "the network is in both words"
+        );
+        // Release: a reader that sees this key sees the `Claimed` before it too.
+        self.key.store(key.0, Release);
+        self.value.store(word.0, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_a_word_do_not_touch_each_other() {
+        let key = Key::new(NetworkIndex::new(MAX_NETWORKS - 1), Mac([0xfe; 6]));
+        let last_port = PortIndex::new(MAX_PORTS - 1);
+        let claimed = Word(u64::MAX).freed().claimed_for(key);
+        assert!(claimed.same_tenancy(Word(0)), "the tenancy wraps");
+        assert!(!claimed.is_free() && !claimed.is_live());
+
+        let word = claimed.dynamic(last_port, Tick(u32::MAX));
+        assert!(word.is_dynamic() && word.is_live() && !word.is_static());
+        assert_eq!((word.port(), word.age(Tick(u32::MAX))), (last_port, 0));
+        assert_eq!(word.network().get(), MAX_NETWORKS - 1);
+
+        let moved = word.seen(PortIndex::new(0), Tick(0));
+        assert_eq!((moved.port().get(), moved.age(Tick(7))), (0, 7));
+        assert_eq!(moved.network(), word.network());
+        assert!(moved.same_tenancy(word) && moved.is_dynamic());
+
+        let fixed = moved.into_static(last_port);
+        assert!(fixed.is_static() && fixed.is_live() && fixed.port() == last_port);
+        assert!(fixed.freed().is_free() && fixed.freed().same_tenancy(word));
+    }
+
+    #[test]
+    fn age_is_right_across_the_wrap_and_never_negative() {
+        let check = |seen: u32, now: u32, expected: u32| {
+            let word = Word(0).dynamic(PortIndex::new(1), Tick(seen));
+            assert_eq!(word.age(Tick(now)), expected, "seen {seen}, now {now}");
+        };
+        check(0, 0, 0);
+        check(10, 310, 300);
+        check(11, 10, 0);
+        check(SEEN_MASK, SEEN_MASK + 1, 1);
+        check(SEEN_MASK + 1, SEEN_MASK, 0);
+        check(u32::MAX, 4, 5);
+        check(0, MAX_AGEING, MAX_AGEING);
+        check(0, MAX_AGEING + 1, 0);
+    }
+
+    #[test]
+    fn a_slot_gives_an_entry_only_while_it_is_published() {
+        let slot = Slot::new();
+        let key = Key::new(NetworkIndex::new(3), Mac([2, 0, 0, 0, 0, 1]));
+        let other = Key::new(NetworkIndex::new(4), key.mac());
+        assert_eq!(slot.get(Key(0)), None, "a fresh slot is nobody's");
+
+        let claimed = slot.claim(slot.word(), key).expect("nobody else");
+        assert_eq!(slot.entry(), None);
+        assert_eq!(slot.claim(Word(0), other), None, "claimed already");
+        let word = claimed.dynamic(PortIndex::new(5), Tick(1));
+        slot.publish(key, word);
+        assert_eq!(slot.entry(), Some((key, word)));
+        assert_eq!((slot.get(key), slot.get(other)), (Some(word), None));
+
+        let claimed = slot.claim(word, other).expect("evicted");
+        assert_eq!(slot.get(key), None);
+        assert!(!slot.replace(word, word.freed()), "no longer that entry");
+        slot.publish(other, claimed.dynamic(PortIndex::new(6), Tick(1)));
+        assert_eq!(slot.get(key), None);
+        assert_eq!(slot.get(other).map(|word| word.port().get()), Some(6));
+    }
+}

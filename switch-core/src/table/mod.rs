@@ -1,0 +1,3 @@
+//! The tables that the datapath looks frames up in. Fixed in size, filled without a lock.
+
+pub mod fdb;
