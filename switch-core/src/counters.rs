@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex};
+
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// Why a frame was dropped. Every frame that is not transmitted or consumed has one.
@@ -97,5 +99,158 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// What one worker did for one port.
+#[derive(Debug)]
+pub struct PortCounters {
+    /// Frames received.
+    pub rx_frames: Counter,
+    /// Bytes received, without FCS.
+    pub rx_bytes: Counter,
+    /// Frames put into the port's TX ring.
+    pub tx_frames: Counter,
+    /// Bytes put into the port's TX ring, without FCS.
+    pub tx_bytes: Counter,
+    drops: [Counter; DropReason::COUNT],
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self {
+            rx_frames: Counter::default(),
+            rx_bytes: Counter::default(),
+            tx_frames: Counter::default(),
+            tx_bytes: Counter::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl PortCounters {
+    /// The counter of frames dropped for this reason: at ingress on the port where the frame came
+    /// in, at egress on the port that it should have left by.
+    #[must_use]
+    #[inline]
+    pub fn dropped(&self, reason: DropReason) -> &Counter {
+        &self.drops[reason as usize]
+    }
+}
+
+/// What one worker did.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    ports: Box<[PortCounters]>,
+    flooded: Box<[Counter]>,
+    /// Frames made by copying one that goes to several ports.
+    pub copies: Counter,
+    /// Frames that were received.
+    pub frames: Counter,
+    /// Bursts that they came in.
+    pub bursts: Counter,
+    /// Frames handed to another worker.
+    pub handed_off: Counter,
+    /// Nanoseconds in turns that found work.
+    pub busy_ns: Counter,
+    /// Nanoseconds in turns that found none, and asleep.
+    pub idle_ns: Counter,
+    /// The generation of the snapshot that the worker reads.
+    pub generation: Counter,
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        let counter = Counter::default;
+        Self {
+            ports: (0..MAX_PORTS).map(|_| PortCounters::default()).collect(),
+            flooded: (0..MAX_NETWORKS).map(|_| Counter::default()).collect(),
+            copies: counter(),
+            frames: counter(),
+            bursts: counter(),
+            handed_off: counter(),
+            busy_ns: counter(),
+            idle_ns: counter(),
+            generation: counter(),
+        }
+    }
+}
+
+impl WorkerCounters {
+    /// What the worker did for a port.
+    #[must_use]
+    #[inline]
+    pub fn port(&self, port: PortIndex) -> &PortCounters {
+        &self.ports[port.get()]
+    }
+
+    /// Frames of a network that went to all its ports.
+    #[must_use]
+    #[inline]
+    pub fn flooded(&self, network: NetworkIndex) -> &Counter {
+        &self.flooded[network.get()]
+    }
+}
+
+/// The sum over workers of what was done for a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortTotals {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames transmitted.
+    pub tx_frames: u64,
+    /// Bytes transmitted.
+    pub tx_bytes: u64,
+    /// Frames dropped, in the order of [`DropReason::ALL`].
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl PortTotals {
+    /// The sum over these workers.
+    #[must_use]
+    pub fn sum<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>, port: PortIndex) -> Self {
+        let mut sum = Self::default();
+        for counters in workers.into_iter().map(|worker| worker.port(port)) {
+            sum.rx_frames += counters.rx_frames.get();
+            sum.rx_bytes += counters.rx_bytes.get();
+            sum.tx_frames += counters.tx_frames.get();
+            sum.tx_bytes += counters.tx_bytes.get();
+            for (total, counter) in sum.drops.iter_mut().zip(&counters.drops) {
+                *total += counter.get();
+            }
+        }
+        sum
+    }
+
+    /// What was added since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            rx_frames: self.rx_frames - earlier.rx_frames,
+            rx_bytes: self.rx_bytes - earlier.rx_bytes,
+            tx_frames: self.tx_frames - earlier.tx_frames,
+            tx_bytes: self.tx_bytes - earlier.tx_bytes,
+            drops: std::array::from_fn(|index| self.drops[index] - earlier.drops[index]),
+        }
+    }
+
+    /// Frames dropped for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+}
+
+impl Default for PortTotals {
+    fn default() -> Self {
+        Self {
+            rx_frames: 0,
+            rx_bytes: 0,
+            tx_frames: 0,
+            tx_bytes: 0,
+            drops: [0; DropReason::COUNT],
+        }
     }
 }

@@ -6,9 +6,14 @@
 pub mod clock;
 pub mod config;
 pub mod counters;
+pub mod datapath;
+pub mod engine;
+mod handoff;
 pub mod limits;
 pub mod mem;
 pub mod port;
+mod publish;
 mod sync;
 pub mod table;
 pub mod wire;
+mod worker;

@@ -47,8 +47,7 @@ impl ProducerCursor {
 
     fn known_free(&self) -> u32 {
         self.size
-            .checked_sub(self.next.wrapping_sub(self.consumed))
-            .unwrap_or(0)
+            .saturating_sub(self.next.wrapping_sub(self.consumed))
     }
 
     /// The index of the next slot to fill, which the caller has seen to be free.

@@ -221,11 +221,18 @@ impl FrameCache {
     }
 }
 
-impl Drop for FrameCache {
-    fn drop(&mut self) {
+impl FrameCache {
+    /// Gives all chunks back to the pool.
+    pub fn flush(&mut self) {
         while !self.free.is_empty() {
             self.give_back(SLAB_SIZE);
         }
+    }
+}
+
+impl Drop for FrameCache {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

@@ -15,6 +15,12 @@ impl Mac {
     /// The null address, which no station has (802-2014, 8.2.2).
     pub const NULL: Self = Self([0; 6]);
 
+    /// The null address.
+    #[must_use]
+    pub const fn is_null(self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0])
+    }
+
     /// The group bit: multicast and broadcast.
     #[must_use]
     pub const fn is_group(self) -> bool {

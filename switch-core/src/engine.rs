@@ -1,0 +1,749 @@
+//! The engine as its user sees it: workers, the queues they serve, and the rules they follow.
+//!
+//! [`Engine`] is the control thread's end. It gives orders to workers and waits for the answers,
+//! so that when a call returns, every worker does what was asked for. The workers run on threads
+//! of their own ([`Engine::start`]), or turn by turn under a test that also owns the time
+//! ([`Engine::manual`]); it is the same code.
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::{Clock, Tick},
+    config::snapshot::{Link, Ruleset, Snapshot},
+    counters::{PortTotals, WorkerCounters},
+    handoff::Handoff,
+    limits::{MAX_PORTS, MAX_WORKERS, PortIndex, WorkerIndex},
+    mem::{FrameCache, HugePages, Pool, Region},
+    port::{Queue, core::pin_current_thread},
+    publish::{Answer, Mailboxes, Order},
+    table::fdb::{Fdb, Filter},
+    worker::{Shared, Turn, Worker},
+};
+
+/// How long a worker that has had nothing to do goes on looking before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+/// Longest sleep of a worker: then it looks whether the pool has frames for empty fill rings.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// Sleep of a worker while the kernel cannot send what is in a TX ring.
+const PENDING_SLEEP: Duration = Duration::from_millis(1);
+/// A worker answers between two bursts, so within microseconds; after this it never will.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// For each worker, the core that it is bound to, if any.
+    pub cores: Vec<Option<usize>>,
+    /// Chunks of the region; see [`crate::limits::chunks_needed`].
+    pub chunks: usize,
+    /// Whether the region is made of huge pages.
+    pub huge_pages: HugePages,
+    /// Places in the forwarding database.
+    pub fdb_capacity: usize,
+    /// The secret that spreads addresses over the forwarding database.
+    pub hash_key: [u64; 2],
+}
+
+/// Why the engine does not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is not enough memory for the frames.
+    #[error("cannot map {bytes} bytes for frames: {source}; lower `frames`, or reserve huge pages")]
+    Region {
+        /// Bytes that were asked for.
+        bytes: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Descriptors or threads ran out.
+    #[error("cannot start a worker: {0}")]
+    Start(#[source] io::Error),
+    /// A worker has died or hangs.
+    #[error("worker {0} does not answer; restart the daemon")]
+    Unresponsive(WorkerIndex),
+}
+
+/// What was there when an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Chunks of the region.
+    pub chunks: usize,
+    /// Chunks that came back to the pool.
+    pub free: usize,
+}
+
+impl Census {
+    /// Whether every chunk came back.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.chunks == self.free
+    }
+}
+
+/// Who runs the workers.
+#[derive(Debug)]
+enum Drive {
+    Threads(Vec<JoinHandle<Worker>>, Clock),
+    Manual(Vec<Worker>, Tick),
+}
+
+/// The control thread's end of the engine.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    drive: Drive,
+    rules: Arc<Ruleset>,
+    links: Vec<Link>,
+    /// Queues that each worker serves.
+    load: Vec<usize>,
+    /// By port, the worker of each of its queues.
+    owners: Vec<Vec<WorkerIndex>>,
+    generation: u64,
+    /// By port, what stood in the counters when the port was added.
+    baselines: Vec<PortTotals>,
+    cache: FrameCache,
+}
+
+impl Engine {
+    /// An engine whose workers run on threads of their own.
+    ///
+    /// # Errors
+    /// When memory, descriptors or threads run out, or a core cannot be used.
+    pub fn start(options: &Options) -> Result<Self, EngineError> {
+        let (shared, workers) = build(options)?;
+        let clock = Clock::start();
+        let mut threads = Vec::new();
+        for (index, (worker, core)) in workers.into_iter().zip(&options.cores).enumerate() {
+            let core = *core;
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            let body = move || {
+                let _ = ready.send(core.map_or(Ok(()), pin_current_thread));
+                run(worker, index, clock)
+            };
+            let name = format!("worker-{index}");
+            let thread = thread::Builder::new().name(name).spawn(body);
+            threads.push(thread.map_err(EngineError::Start)?);
+            if let Ok(Err(error)) = is_ready.recv() {
+                let mut engine = Self::over(shared, Drive::Threads(threads, clock));
+                engine.end_workers();
+                let text = format!("core {}: {error}", core.unwrap_or_default());
+                return Err(EngineError::Start(io::Error::new(error.kind(), text)));
+            }
+        }
+        Ok(Self::over(shared, Drive::Threads(threads, clock)))
+    }
+
+    /// An engine whose workers run when [`Engine::turn`] is called, at the time that it is told.
+    ///
+    /// # Errors
+    /// When memory or descriptors run out.
+    pub fn manual(options: &Options) -> Result<Self, EngineError> {
+        let (shared, workers) = build(options)?;
+        Ok(Self::over(shared, Drive::Manual(workers, Tick(0))))
+    }
+
+    fn over(shared: Arc<Shared>, drive: Drive) -> Self {
+        Self {
+            cache: FrameCache::new(Arc::clone(&shared.pool)),
+            load: vec![0; shared.counters.len()],
+            shared,
+            drive,
+            rules: Arc::default(),
+            links: vec![Link::default(); MAX_PORTS],
+            owners: vec![Vec::new(); MAX_PORTS],
+            generation: 0,
+            baselines: vec![PortTotals::default(); MAX_PORTS],
+        }
+    }
+
+    /// Sets the time of a manual engine; a threaded one has its own.
+    pub fn set_now(&mut self, now: Tick) {
+        if let Drive::Manual(_, time) = &mut self.drive {
+            *time = now;
+        }
+    }
+
+    /// The time that frames are forwarded at.
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        match &self.drive {
+            Drive::Threads(_, clock) => clock.tick(),
+            Drive::Manual(_, now) => *now,
+        }
+    }
+
+    /// Lets every worker of a manual engine do one turn, in their order; gives the number of
+    /// frames that they had.
+    pub fn turn(&mut self) -> usize {
+        match &mut self.drive {
+            Drive::Threads(..) => 0,
+            Drive::Manual(workers, now) => workers
+                .iter_mut()
+                .map(|worker| worker.turn(*now).frames)
+                .sum(),
+        }
+    }
+
+    /// The number of workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.shared.counters.len()
+    }
+
+    /// The forwarding database.
+    #[must_use]
+    pub fn fdb(&self) -> &Fdb {
+        &self.shared.fdb
+    }
+
+    /// The memory that all frames are in, to register with sockets.
+    #[must_use]
+    pub fn region(&self) -> &Arc<Region> {
+        self.shared.pool.region()
+    }
+
+    /// A cache of free frames for the control thread: to fill the rings of a queue that is to be
+    /// attached.
+    pub fn cache(&mut self) -> &mut FrameCache {
+        &mut self.cache
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Ruleset> {
+        &self.rules
+    }
+
+    /// The link of a port, as it was published.
+    #[must_use]
+    pub fn link(&self, port: PortIndex) -> &Link {
+        &self.links[port.get()]
+    }
+
+    /// The worker of each queue of a port.
+    #[must_use]
+    pub fn owners(&self, port: PortIndex) -> &[WorkerIndex] {
+        &self.owners[port.get()]
+    }
+
+    /// The counters of each worker.
+    #[must_use]
+    pub fn counters(&self) -> &[WorkerCounters] {
+        &self.shared.counters
+    }
+
+    /// What was done for a port since it was added.
+    #[must_use]
+    pub fn port_totals(&self, port: PortIndex) -> PortTotals {
+        let totals = PortTotals::sum(&self.shared.counters, port);
+        totals.since(&self.baselines[port.get()])
+    }
+
+    /// Puts rules into force. Frames on ports that stay are not disturbed; a port that is gone
+    /// is detached and its addresses are forgotten, as are those of networks that are gone.
+    ///
+    /// An index that becomes free by this call may be given to another name by the next.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn apply(&mut self, rules: Ruleset) -> Result<(), EngineError> {
+        let before = Arc::clone(&self.rules);
+        for port in port_indices(&before).filter(|port| rules.port(*port).is_none()) {
+            self.detach(port)?;
+        }
+        for port in port_indices(&rules).filter(|port| before.port(*port).is_none()) {
+            self.baselines[port.get()] = PortTotals::sum(&self.shared.counters, port);
+        }
+        self.rules = Arc::new(rules);
+        self.shared.fdb.set_ageing(self.rules.ageing_s);
+        self.publish()?;
+        self.forget_what_left(&before);
+        Ok(())
+    }
+
+    /// Brings the forwarding database in line with the rules: static entries, and dynamic ones of
+    /// networks and memberships that are no more.
+    fn forget_what_left(&self, before: &Ruleset) {
+        use crate::config::snapshot::EgressTag::NotMember;
+        let fdb = &self.shared.fdb;
+        for entry in before.static_entries.iter() {
+            if !self.rules.static_entries.contains(entry) {
+                fdb.remove(entry.network, entry.mac);
+            }
+        }
+        for (index, _) in before
+            .networks
+            .iter()
+            .enumerate()
+            .filter(|(_, network)| network.is_some())
+        {
+            let network = crate::limits::NetworkIndex::new(index);
+            if self.rules.network(network).is_none() {
+                fdb.flush(&Filter {
+                    network: Some(network),
+                    ..Filter::default()
+                });
+                continue;
+            }
+            for port in port_indices(before) {
+                let was = before
+                    .port(port)
+                    .is_some_and(|p| p.egress(network) != NotMember);
+                let is = self
+                    .rules
+                    .port(port)
+                    .is_some_and(|p| p.egress(network) != NotMember);
+                if was && !is {
+                    let filter = Filter {
+                        network: Some(network),
+                        port: Some(port),
+                        ..Filter::default()
+                    };
+                    fdb.flush(&filter);
+                }
+            }
+        }
+        for entry in self.rules.static_entries.iter() {
+            // No room can only mean that the table is full of static entries.
+            let _ = fdb.add_static(entry.network, entry.mac, entry.port);
+        }
+    }
+
+    /// Lets workers serve the queues of a port's device, and the port take part.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    ///
+    /// # Panics
+    /// When the port is attached already, or has no queue.
+    pub fn attach(
+        &mut self,
+        port: PortIndex,
+        queues: Vec<Queue>,
+        mtu: u32,
+    ) -> Result<(), EngineError> {
+        assert!(
+            self.owners[port.get()].is_empty(),
+            "a port is attached once"
+        );
+        let first = self.least_loaded();
+        let mut senders = Vec::new();
+        for (position, queue) in queues.into_iter().enumerate() {
+            // A queue that only receives stays with the first worker.
+            let shift = if queue.can_transmit() { position } else { 0 };
+            let worker = WorkerIndex::new((first + shift) % self.workers());
+            if queue.can_transmit() {
+                senders.push(worker);
+            }
+            self.owners[port.get()].push(worker);
+            self.load[worker.get()] += 1;
+            self.order(worker, Order::Attach(port, Box::new(queue)))?;
+        }
+        assert!(!senders.is_empty(), "a port has a queue to send by");
+        let all = (0..self.workers()).map(WorkerIndex::new);
+        let served_by = all
+            .map(|worker| {
+                let own = senders.contains(&worker);
+                if own {
+                    worker
+                } else {
+                    senders[worker.get() % senders.len()]
+                }
+            })
+            .collect();
+        self.links[port.get()] = Link {
+            up: true,
+            mtu,
+            served_by,
+        };
+        self.publish()
+    }
+
+    fn least_loaded(&self) -> usize {
+        (0..self.workers())
+            .min_by_key(|worker| self.load[*worker])
+            .unwrap_or(0)
+    }
+
+    /// Takes a port's queues from their workers and gives all its frames back; nobody sends to
+    /// it any more and its dynamic addresses are forgotten. Nothing happens to a port that is not
+    /// attached.
+    ///
+    /// Take the XDP program off the device first, or frames run into the closing sockets.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn detach(&mut self, port: PortIndex) -> Result<(), EngineError> {
+        if self.owners[port.get()].is_empty() {
+            return Ok(());
+        }
+        self.links[port.get()] = Link::default();
+        self.publish()?;
+        for worker in (0..self.workers()).map(WorkerIndex::new) {
+            self.order(worker, Order::Detach(port))?;
+            let mut queues = Vec::new();
+            self.wait(worker, |answer| match answer {
+                Answer::Detached(queue) => {
+                    queues.push(queue);
+                    false
+                }
+                Answer::DetachedAll => true,
+                Answer::Adopted(_) => false,
+            })?;
+            self.load[worker.get()] -= queues.len();
+            for queue in queues {
+                queue.close(&mut self.cache);
+            }
+        }
+        self.owners[port.get()].clear();
+        self.flush_dynamic(port);
+        Ok(())
+    }
+
+    /// Publishes that the device of an attached port went up or down, or has another MTU. The
+    /// dynamic addresses behind a port that goes down are forgotten.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn set_link(&mut self, port: PortIndex, up: bool, mtu: u32) -> Result<(), EngineError> {
+        let link = &mut self.links[port.get()];
+        if self.owners[port.get()].is_empty() || (link.up == up && link.mtu == mtu) {
+            return Ok(());
+        }
+        link.up = up;
+        link.mtu = mtu;
+        self.publish()?;
+        if !up {
+            self.flush_dynamic(port);
+        }
+        Ok(())
+    }
+
+    fn flush_dynamic(&self, port: PortIndex) {
+        let filter = Filter {
+            port: Some(port),
+            ..Filter::default()
+        };
+        self.shared.fdb.flush(&filter);
+    }
+
+    /// Forgets addresses that were not seen for the ageing time; for the control thread, every
+    /// second or so. Gives their number.
+    pub fn age(&self) -> usize {
+        self.shared.fdb.age(self.now())
+    }
+
+    /// Ends the workers and gives every frame back.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn stop(mut self) -> Result<Census, EngineError> {
+        for worker in self.end_workers() {
+            worker.finish();
+        }
+        self.cache.flush();
+        let pool = &self.shared.pool;
+        Ok(Census {
+            chunks: pool.region().chunks(),
+            free: pool.free_chunks(),
+        })
+    }
+
+    /// Ends all workers before the first is taken apart, since they hand frames to each other.
+    fn end_workers(&mut self) -> Vec<Worker> {
+        let clock = Clock::start();
+        match std::mem::replace(&mut self.drive, Drive::Threads(Vec::new(), clock)) {
+            Drive::Manual(workers, _) => workers,
+            Drive::Threads(threads, _) => {
+                for index in 0..threads.len() {
+                    // A full letter box belongs to a worker that is dead: joining it says so.
+                    let _ = self
+                        .shared
+                        .mailboxes
+                        .of(WorkerIndex::new(index))
+                        .order(Order::Stop);
+                }
+                threads
+                    .into_iter()
+                    .filter_map(|thread| thread.join().ok())
+                    .collect()
+            }
+        }
+    }
+
+    /// Publishes rules and links, and waits until every worker reads them.
+    fn publish(&mut self) -> Result<(), EngineError> {
+        self.generation += 1;
+        let snapshot = Arc::new(Snapshot {
+            generation: self.generation,
+            rules: Arc::clone(&self.rules),
+            links: self.links.as_slice().into(),
+        });
+        let all = (0..self.workers()).map(WorkerIndex::new);
+        for worker in all.clone() {
+            self.order(worker, Order::Adopt(Arc::clone(&snapshot)))?;
+        }
+        for worker in all {
+            self.wait(worker, |answer| match answer {
+                Answer::Adopted(before) => {
+                    drop(before);
+                    true
+                }
+                Answer::Detached(_) | Answer::DetachedAll => false,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn order(&self, worker: WorkerIndex, order: Order) -> Result<(), EngineError> {
+        let mailbox = self.shared.mailboxes.of(worker);
+        mailbox
+            .order(order)
+            .map_err(|_| EngineError::Unresponsive(worker))
+    }
+
+    /// Reads a worker's answers until one of them is the awaited.
+    fn wait(
+        &mut self,
+        worker: WorkerIndex,
+        mut is_awaited: impl FnMut(Answer) -> bool,
+    ) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        loop {
+            while let Some(answer) = self.shared.mailboxes.of(worker).next_answer() {
+                if is_awaited(answer) {
+                    return Ok(());
+                }
+            }
+            match &mut self.drive {
+                Drive::Manual(workers, now) => {
+                    workers[worker.get()].turn(*now);
+                }
+                Drive::Threads(..) if begun.elapsed() > ANSWER_DEADLINE => {
+                    return Err(EngineError::Unresponsive(worker));
+                }
+                Drive::Threads(..) => thread::sleep(Duration::from_micros(20)),
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for worker in self.end_workers() {
+            worker.finish();
+        }
+    }
+}
+
+fn port_indices(rules: &Ruleset) -> impl Iterator<Item = PortIndex> + '_ {
+    let present = rules
+        .ports
+        .iter()
+        .enumerate()
+        .filter(|(_, port)| port.is_some());
+    present.map(|(index, _)| PortIndex::new(index))
+}
+
+fn build(options: &Options) -> Result<(Arc<Shared>, Vec<Worker>), EngineError> {
+    let workers = options.cores.len();
+    assert!(
+        (1..=MAX_WORKERS).contains(&workers),
+        "the number of workers is in its limits"
+    );
+    let bytes = options.chunks.saturating_mul(crate::limits::CHUNK_SIZE);
+    let region = Region::new(options.chunks, options.huge_pages)
+        .map_err(|source| EngineError::Region { bytes, source })?;
+    let shared = Arc::new(Shared {
+        fdb: Fdb::new(options.fdb_capacity, options.hash_key),
+        pool: Pool::new(Arc::new(region)),
+        counters: (0..workers).map(|_| WorkerCounters::default()).collect(),
+        mailboxes: Mailboxes::new(workers).map_err(EngineError::Start)?,
+    });
+    let ends = Handoff::mesh(workers).into_iter().enumerate();
+    let workers = ends
+        .map(|(index, handoff)| Worker::new(WorkerIndex::new(index), Arc::clone(&shared), handoff))
+        .collect();
+    Ok((shared, workers))
+}
+
+/// A worker's thread: turn after turn, and asleep when there is nothing to do.
+fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
+    let shared = Arc::clone(worker.shared());
+    let counters = &shared.counters[index];
+    let mut now = clock.elapsed();
+    let mut last_work = now;
+    loop {
+        let tick = Tick(u32::try_from(now.as_secs()).unwrap_or(u32::MAX));
+        let Turn {
+            frames,
+            pending,
+            stopped,
+        } = worker.turn(tick);
+        if stopped {
+            return worker;
+        }
+        let before = now;
+        now = clock.elapsed();
+        if frames > 0 {
+            last_work = now;
+            counters.busy_ns.add((now - before).as_nanos() as u64);
+            continue;
+        }
+        if now - last_work > SPIN {
+            worker.sleep(if pending {
+                PENDING_SLEEP
+            } else {
+                LONGEST_SLEEP
+            });
+            now = clock.elapsed();
+            // What woke the worker up is worth looking at for as long as a burst's tail.
+            last_work = now;
+        } else {
+            std::hint::spin_loop();
+        }
+        counters.idle_ns.add((now - before).as_nanos() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::snapshot::{EgressTag, Member, NetworkRules, PortRules, Role, VidMap},
+        counters::DropReason,
+        limits::NetworkIndex,
+        port::{SimQueue, SimWire},
+        wire::vlan::{Tpid, Vid},
+    };
+
+    const A: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
+    const B: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
+    const ALL: [u8; 6] = [0xff; 6];
+
+    /// Ports 0 and 1 are access ports of a network, port 2 is a trunk with it as VLAN 20.
+    fn rules() -> Ruleset {
+        let vid = Vid::new(20).expect("a VID");
+        let mut vids = VidMap::new();
+        vids.set(vid, NetworkIndex::new(0));
+        let port = |name: &str, tag: EgressTag| {
+            let access = tag == EgressTag::Untagged;
+            Some(PortRules {
+                name: name.into(),
+                role: if access { Role::Guest } else { Role::Uplink },
+                isolated: false,
+                tpid: Tpid::Customer,
+                mac_limit: None,
+                untagged: access.then_some(NetworkIndex::new(0)),
+                tagged: (!access).then(|| vids.clone()),
+                egress: [tag].into(),
+            })
+        };
+        let tags = [
+            EgressTag::Untagged,
+            EgressTag::Untagged,
+            EgressTag::Tagged(vid),
+        ];
+        let members = tags.iter().enumerate().map(|(index, tag)| Member {
+            port: PortIndex::new(index),
+            tag: *tag,
+            uplink: index == 2,
+            isolated: false,
+        });
+        Ruleset {
+            forward_reserved: false,
+            ageing_s: 300,
+            ports: ["a", "b", "up"]
+                .iter()
+                .zip(tags)
+                .map(|(name, tag)| port(name, tag))
+                .collect(),
+            networks: [Some(NetworkRules {
+                name: "web".into(),
+                vid: Some(vid),
+                members: members.collect(),
+            })]
+            .into(),
+            static_entries: [].into(),
+        }
+    }
+
+    fn engine(workers: usize) -> (Engine, Vec<SimWire>) {
+        let options = Options {
+            cores: vec![None; workers],
+            chunks: 4096,
+            huge_pages: HugePages::No,
+            fdb_capacity: 1024,
+            hash_key: [1, 2],
+        };
+        let mut engine = Engine::manual(&options).expect("an engine");
+        engine.apply(rules()).expect("rules");
+        let wires: Vec<_> = (0..3).map(|_| SimWire::new()).collect();
+        for (index, wire) in wires.iter().enumerate() {
+            let queues = vec![Queue::Sim(SimQueue::new(wire.clone()))];
+            engine
+                .attach(PortIndex::new(index), queues, 1500)
+                .expect("attached");
+        }
+        (engine, wires)
+    }
+
+    fn settle(engine: &mut Engine) {
+        while engine.turn() > 0 {}
+    }
+
+    #[test]
+    fn frames_are_flooded_learnt_and_tagged_with_any_number_of_workers() {
+        for workers in 1..=3 {
+            let (mut engine, wires) = engine(workers);
+            let untagged = [&ALL[..], &A, &[8, 6], &[7; 46]].concat();
+            let tagged = [&ALL[..], &A, &[0x81, 0, 0, 20, 8, 6], &[7; 46]].concat();
+            wires[0].send(&untagged);
+            settle(&mut engine);
+            assert_eq!(wires[0].receive(), None);
+            assert_eq!(wires[1].receive(), Some(untagged));
+            assert_eq!(wires[2].receive(), Some(tagged));
+
+            let answer = [&A[..], &B, &[0x81, 0, 0xa0, 20, 8, 6], &[9; 46]].concat();
+            let popped = [&A[..], &B, &[8, 6], &[9; 46]].concat();
+            wires[2].send(&answer);
+            settle(&mut engine);
+            assert_eq!(wires[0].receive(), Some(popped));
+            assert_eq!(wires[1].receive(), None, "the address was learnt");
+            assert!(engine.stop().expect("stopped").is_complete());
+        }
+    }
+
+    #[test]
+    fn a_detached_port_is_counted_and_its_frames_come_back() {
+        let (mut engine, wires) = engine(2);
+        let to_b = [&B[..], &A, &[8, 0], &[7; 46]].concat();
+        wires[1].send(&[&ALL[..], &B, &[8, 6], &[7; 46]].concat());
+        settle(&mut engine);
+        engine
+            .set_link(PortIndex::new(2), false, 1500)
+            .expect("link down");
+        engine.detach(PortIndex::new(1)).expect("detached");
+        wires[0].send(&to_b);
+        settle(&mut engine);
+        assert_eq!(
+            engine
+                .port_totals(PortIndex::new(0))
+                .dropped(DropReason::NoDestination),
+            1
+        );
+        let queue = vec![Queue::Sim(SimQueue::new(wires[1].clone()))];
+        engine
+            .attach(PortIndex::new(1), queue, 1500)
+            .expect("attached");
+        wires[0].send(&to_b);
+        settle(&mut engine);
+        assert_eq!(wires[1].receive(), Some(to_b));
+        assert!(engine.stop().expect("stopped").is_complete());
+    }
+}

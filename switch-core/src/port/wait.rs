@@ -1,0 +1,105 @@
+//! Sleeping until a queue has frames or somebody wakes the worker (eventfd(2), poll(2)).
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsRawFd, FromRawFd, RawFd},
+    sync::atomic::{AtomicBool, Ordering, fence},
+    time::Duration,
+};
+
+/// Wakes one worker, from any thread. Costs a system call only when the worker sleeps.
+#[derive(Debug)]
+pub struct Waker {
+    event: File,
+    asleep: AtomicBool,
+}
+
+impl Waker {
+    /// A waker of a worker that is awake.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: a system call without memory arguments.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: eventfd has just returned this descriptor, and nobody else owns it.
+        let event = unsafe { File::from_raw_fd(fd) };
+        Ok(Self {
+            event,
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// Wakes the worker if it sleeps. Call it after the work is where the worker looks.
+    #[inline]
+    pub fn wake(&self) {
+        // Pairs with the fence in `sleep`: either we see it asleep, or it sees our work.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) {
+            // A full counter means that the worker has been woken already.
+            let _ = (&self.event).write(&1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Sleeps until a descriptor of `waiting` is readable, the waker is called, or the time is
+    /// over; not at all when `has_work` finds something after the waker has been armed.
+    pub fn sleep(&self, waiting: &mut WaitSet, longest: Duration, has_work: impl Fn() -> bool) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            waiting.wait(longest);
+        }
+        self.asleep.store(false, Ordering::Relaxed);
+        let _ = (&self.event).read(&mut [0; 8]);
+    }
+}
+
+/// The descriptors that a worker sleeps on.
+pub struct WaitSet {
+    entries: Vec<libc::pollfd>,
+}
+
+impl std::fmt::Debug for WaitSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.entries.iter().map(|entry| entry.fd))
+            .finish()
+    }
+}
+
+impl WaitSet {
+    /// The descriptors of these queues, and the waker's.
+    pub fn new(waker: &Waker, queues: impl Iterator<Item = RawFd>) -> Self {
+        let entry = |fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let fds = std::iter::once(waker.event.as_raw_fd()).chain(queues);
+        Self {
+            entries: fds.map(entry).collect(),
+        }
+    }
+
+    fn wait(&mut self, longest: Duration) {
+        let count = self.entries.len() as libc::nfds_t;
+        let timeout_ms = longest.as_millis().min(60_000) as libc::c_int;
+        // SAFETY: the pointer and the count are those of one live vector. A result is not needed:
+        // whoever wakes looks everywhere.
+        unsafe { libc::poll(self.entries.as_mut_ptr(), count, timeout_ms) };
+        // A queue whose device is gone reports an error for ever: without it poll would not
+        // sleep again. The control thread hears of the device by other ways.
+        let failed = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.revents & failed != 0)
+        {
+            entry.fd = -1;
+        }
+    }
+}

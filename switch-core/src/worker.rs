@@ -1,0 +1,329 @@
+//! One worker: the queues it owns, and the turn that serves them all once.
+//!
+//! Nothing allocates, locks or logs in a turn unless an order from the control thread is carried
+//! out in it; the time is passed in.
+
+use std::{sync::Arc, time::Duration};
+
+use arrayvec::ArrayVec;
+
+use crate::{
+    clock::Tick,
+    config::snapshot::Snapshot,
+    counters::{DropReason, WorkerCounters},
+    datapath::{self, Context, Outbox},
+    handoff::{Handed, Handoff},
+    limits::{BURST, MAX_PORTS, PortIndex, WorkerIndex},
+    mem::{Burst, FrameCache, Pool},
+    port::{Queue, wait::WaitSet},
+    publish::{Answer, Mailboxes, Order},
+    table::fdb::Fdb,
+};
+
+/// What all workers share, and the control thread with them.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where stations are.
+    pub fdb: Fdb,
+    /// Free frames.
+    pub pool: Arc<Pool>,
+    /// By worker.
+    pub counters: Box<[WorkerCounters]>,
+    /// By worker.
+    pub mailboxes: Mailboxes,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Frames that were received or taken over from other workers.
+    pub frames: usize,
+    /// The kernel has frames left to send: come back soon.
+    pub pending: bool,
+    /// The control thread has ended the worker.
+    pub stopped: bool,
+}
+
+/// A queue, and whose it is.
+#[derive(Debug)]
+struct Served {
+    port: PortIndex,
+    queue: Box<Queue>,
+    /// Frames were put into the TX ring and the kernel has not been told, or has not sent all.
+    kick: bool,
+}
+
+/// A queue position that no port has.
+const NO_QUEUE: u16 = u16::MAX;
+
+/// The state of one worker; it moves to the worker's thread.
+#[derive(Debug)]
+pub struct Worker {
+    index: WorkerIndex,
+    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    handoff: Handoff,
+    cache: FrameCache,
+    outbox: Outbox,
+    served: Vec<Served>,
+    /// By port, the position in `served` of the queue to transmit by.
+    transmit_by: Box<[u16; MAX_PORTS]>,
+    wait_set: WaitSet,
+    burst: Burst,
+    handed: ArrayVec<Handed, BURST>,
+}
+
+impl Worker {
+    /// A worker without queues.
+    #[must_use]
+    pub fn new(index: WorkerIndex, shared: Arc<Shared>, handoff: Handoff) -> Self {
+        let wait_set = WaitSet::new(shared.mailboxes.of(index).waker(), std::iter::empty());
+        Self {
+            index,
+            snapshot: Arc::default(),
+            handoff,
+            cache: FrameCache::new(Arc::clone(&shared.pool)),
+            outbox: Outbox::default(),
+            served: Vec::new(),
+            transmit_by: Box::new([NO_QUEUE; MAX_PORTS]),
+            wait_set,
+            burst: Burst::new(),
+            handed: ArrayVec::new(),
+            shared,
+        }
+    }
+
+    /// Serves every queue once: orders, received frames, frames from other workers, kicks.
+    pub fn turn(&mut self, now: Tick) -> Turn {
+        let mut turn = Turn {
+            stopped: self.carry_out_orders(),
+            ..Turn::default()
+        };
+        for position in 0..self.served.len() {
+            turn.frames += self.receive(position, now);
+        }
+        turn.frames += self.take_over();
+        turn.pending = self.kick();
+        turn
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn counters(&self) -> &WorkerCounters {
+        &self.shared.counters[self.index.get()]
+    }
+
+    /// Receives one burst from a queue and forwards it.
+    fn receive(&mut self, position: usize, now: Tick) -> usize {
+        let Served { port, queue, .. } = &mut self.served[position];
+        queue.receive(&mut self.cache, &mut self.burst);
+        let frames = self.burst.len();
+        if frames == 0 {
+            return 0;
+        }
+        let port = *port;
+        let counters = &self.shared.counters[self.index.get()];
+        let bytes: usize = self.burst.iter().map(|frame| frame.size()).sum();
+        counters.frames.add(frames as u64);
+        counters.bursts.add(1);
+        counters.port(port).rx_frames.add(frames as u64);
+        counters.port(port).rx_bytes.add(bytes as u64);
+        let context = Context {
+            snapshot: &self.snapshot,
+            fdb: &self.shared.fdb,
+            counters,
+            now,
+        };
+        datapath::forward(
+            &context,
+            port,
+            &mut self.burst,
+            &mut self.cache,
+            &mut self.outbox,
+        );
+        self.flush();
+        frames
+    }
+
+    /// Sends what other workers have handed over.
+    fn take_over(&mut self) -> usize {
+        self.handoff.receive(&mut self.handed);
+        let frames = self.handed.len();
+        for Handed { port, frame } in self.handed.drain(..) {
+            self.outbox.push(port, frame);
+        }
+        self.flush();
+        frames
+    }
+
+    /// Moves the outbox to TX rings and other workers; what finds no room is dropped and counted.
+    fn flush(&mut self) {
+        let counters = &self.shared.counters[self.index.get()];
+        while let Some((port, burst)) = self.outbox.take() {
+            let reason = match self.transmit_by[port.get()] {
+                NO_QUEUE => hand_off(
+                    &self.shared,
+                    &self.snapshot,
+                    self.index,
+                    &mut self.handoff,
+                    port,
+                    burst,
+                ),
+                position => {
+                    let served = &mut self.served[usize::from(position)];
+                    transmit(served, &mut self.cache, counters, burst);
+                    DropReason::TxRingFull
+                }
+            };
+            if !burst.is_empty() {
+                counters.port(port).dropped(reason).add(burst.len() as u64);
+                for frame in burst.drain(..) {
+                    self.cache.free(frame);
+                }
+            }
+        }
+    }
+
+    /// Tells the kernel about new frames in TX rings, once a turn for each queue.
+    fn kick(&mut self) -> bool {
+        let counters = &self.shared.counters[self.index.get()];
+        let mut pending = false;
+        for served in self.served.iter_mut().filter(|served| served.kick) {
+            let kicked = served.queue.kick();
+            if kicked.errors > 0 {
+                let port = counters.port(served.port);
+                port.dropped(DropReason::TxError).add(kicked.errors);
+            }
+            served.kick = kicked.pending;
+            pending |= kicked.pending;
+        }
+        pending
+    }
+
+    /// Carries out what the control thread has ordered; says whether that was to stop.
+    fn carry_out_orders(&mut self) -> bool {
+        if !self.shared.mailboxes.of(self.index).has_order() {
+            return false;
+        }
+        let shared = Arc::clone(&self.shared);
+        let mailbox = shared.mailboxes.of(self.index);
+        while let Some(order) = mailbox.next_order() {
+            match order {
+                Order::Adopt(snapshot) => {
+                    let generation = snapshot.generation;
+                    let before = std::mem::replace(&mut self.snapshot, snapshot);
+                    mailbox.answer(Answer::Adopted(before));
+                    let adopted = &self.counters().generation;
+                    adopted.add(generation.wrapping_sub(adopted.get()));
+                }
+                Order::Attach(port, queue) => {
+                    self.served.push(Served {
+                        port,
+                        queue,
+                        kick: false,
+                    });
+                    self.index_queues();
+                }
+                Order::Detach(port) => {
+                    while let Some(position) = self.served.iter().position(|s| s.port == port) {
+                        let served = self.served.swap_remove(position);
+                        mailbox.answer(Answer::Detached(served.queue));
+                    }
+                    self.index_queues();
+                    mailbox.answer(Answer::DetachedAll);
+                }
+                Order::Stop => return true,
+            }
+        }
+        false
+    }
+
+    /// Renews the tables that depend on which queues are served.
+    fn index_queues(&mut self) {
+        self.transmit_by.fill(NO_QUEUE);
+        for (position, served) in self.served.iter().enumerate() {
+            let entry = &mut self.transmit_by[served.port.get()];
+            if *entry == NO_QUEUE && served.queue.can_transmit() {
+                *entry = position as u16;
+            }
+        }
+        let waker = self.shared.mailboxes.of(self.index).waker();
+        let fds = self.served.iter().filter_map(|served| served.queue.fd());
+        self.wait_set = WaitSet::new(waker, fds);
+    }
+
+    /// Sleeps until there is something to do, or the time is over.
+    pub fn sleep(&mut self, longest: Duration) {
+        // A queue that nothing announces has to be looked at.
+        let announced = self.served.iter().all(|served| served.queue.fd().is_some());
+        let longest = if announced {
+            longest
+        } else {
+            longest.min(Duration::from_millis(1))
+        };
+        let mailbox = self.shared.mailboxes.of(self.index);
+        let has_work = || mailbox.has_order() || self.handoff.has_work();
+        mailbox.waker().sleep(&mut self.wait_set, longest, has_work);
+    }
+
+    /// Ends the worker: gives its queues, and the frames on their way to it, back.
+    ///
+    /// Call it when no other worker runs a turn any more.
+    pub fn finish(mut self) {
+        loop {
+            self.handoff.receive(&mut self.handed);
+            if self.handed.is_empty() {
+                break;
+            }
+            for Handed { port, frame } in self.handed.drain(..) {
+                let counters = &self.shared.counters[self.index.get()];
+                counters.port(port).dropped(DropReason::PortDown).add(1);
+                self.cache.free(frame);
+            }
+        }
+        for served in self.served.drain(..) {
+            served.queue.close(&mut self.cache);
+        }
+    }
+}
+
+/// Puts frames into the TX ring of a port that this worker serves.
+fn transmit(
+    served: &mut Served,
+    cache: &mut FrameCache,
+    counters: &WorkerCounters,
+    burst: &mut Burst,
+) {
+    let total: usize = burst.iter().map(|frame| frame.size()).sum();
+    let count = burst.len();
+    served.queue.transmit(cache, burst);
+    let left: usize = burst.iter().map(|frame| frame.size()).sum();
+    let port = counters.port(served.port);
+    port.tx_frames.add((count - burst.len()) as u64);
+    port.tx_bytes.add((total - left) as u64);
+    served.kick |= count > burst.len();
+}
+
+/// Hands frames to the worker that serves a port; says why those that are left cannot go.
+fn hand_off(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    from: WorkerIndex,
+    handoff: &mut Handoff,
+    port: PortIndex,
+    burst: &mut Burst,
+) -> DropReason {
+    let server = snapshot
+        .link_up(port)
+        .and_then(|link| link.served_by.get(from.get()));
+    let Some(to) = server.copied().filter(|to| *to != from) else {
+        return DropReason::PortDown;
+    };
+    let count = handoff.send(to, port, burst);
+    shared.counters[from.get()].handed_off.add(count as u64);
+    shared.mailboxes.of(to).waker().wake();
+    DropReason::HandoffFull
+}
