@@ -1,3 +1,4 @@
 //! Tests in real network namespaces: they need root, and fail without.
 
 mod kit;
+mod program;

@@ -25,7 +25,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The helpers that we call are for programs under a GPL-compatible licence (kernel/bpf/verifier.c).
+/// Some helpers are only for programs under a GPL-compatible licence (kernel/bpf/verifier.c).
 #[cfg(target_arch = "bpf")]
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

@@ -1,4 +1,5 @@
-//! AF_XDP: sockets whose rings hand the frames of one (device, queue) to us and back.
+//! AF_XDP: the program on a device steers its frames into sockets, whose rings hand those of one
+//! (device, queue) to us and back.
 //!
 //! # Who may own a frame
 //! A chunk that goes into a fill or TX ring belongs to the kernel until its descriptor comes back in
@@ -11,8 +12,10 @@
     reason = "island: rings in memory that the kernel writes, and raw system calls"
 )]
 
+mod attached;
 #[cfg(not(loom))]
 #[allow(dead_code, reason = "as for the rings")]
 mod mapping;
+pub mod program;
 #[allow(dead_code, reason = "the queue over these rings comes next")]
 mod ring;
