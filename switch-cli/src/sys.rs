@@ -125,7 +125,8 @@ impl ControlSocket {
     pub fn name(&self, ifindex: u32) -> io::Result<String> {
         let mut request = empty_request();
         request.ifr_ifru.ifru_ifindex = ifindex as c_int;
-        // SAFETY: SIOCGIFNAME reads ifru_ifindex, which is set, and writes the name, inside `request`.
+        // SAFETY: SIOCGIFNAME reads ifru_ifindex, which is set, and writes the name; both are
+        // inside `request`.
         unsafe { self.ioctl(libc::SIOCGIFNAME, &mut request)? };
         let name = request.ifr_name.iter().take_while(|byte| **byte != 0);
         let name = name.map(|byte| *byte as u8).collect();
@@ -171,14 +172,15 @@ impl ControlSocket {
     /// # Errors
     /// ENODEV when there is no such device.
     pub fn feature_names(&self, name: &str) -> io::Result<Vec<String>> {
-        // struct ethtool_sset_info: command, reserved, a mask of 64 bits, then a count for each set.
+        // struct ethtool_sset_info: command, reserved, a mask of 64 bits, a count for each set.
         let mut info = [command::GSSET_INFO, 0, 0, 0, 0];
         set_u64(&mut info[2..4], 1 << STRINGS_FEATURES);
-        // SAFETY: one bit of the mask is set, so the kernel writes one count, for which there is room.
+        // SAFETY: one bit of the mask is set, so the kernel writes one count, and there is room
+        // for it.
         unsafe { self.ethtool(name, &mut info)? };
         let count = info[4] as usize;
 
-        // struct ethtool_gstrings: command, set, count, then the strings.
+        // struct ethtool_gstrings: command, set, count, strings.
         let mut data = vec![0u32; 3 + count * STRING_SIZE / 4];
         data[..3].copy_from_slice(&[command::GSTRINGS, STRINGS_FEATURES, count as u32]);
         // SAFETY: the kernel writes the count of strings that it has just told. It is the same for
@@ -205,7 +207,8 @@ impl ControlSocket {
         let blocks = count.div_ceil(32);
         let mut data = vec![0u32; 2 + blocks * 4];
         data[..2].copy_from_slice(&[command::GFEATURES, blocks as u32]);
-        // SAFETY: the kernel writes no more blocks than the second word says that there is room for.
+        // SAFETY: the kernel writes no more blocks than the second word counts, and there is room
+        // for so many.
         unsafe { self.ethtool(name, &mut data)? };
         let state = |index: usize| {
             let block = &data[2 + index / 32 * 4..][..4];

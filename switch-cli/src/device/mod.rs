@@ -7,6 +7,8 @@
 
 pub mod links;
 pub mod monitor;
+pub mod peer;
+pub mod state;
 #[cfg(test)]
 mod testing;
 

@@ -3,8 +3,9 @@
 
 use std::{
     fs::File,
+    io::Read as _,
     os::fd::AsFd as _,
-    process::{Command, id},
+    process::{Child, Command, Stdio, id},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
@@ -17,7 +18,7 @@ pub struct Net {
 }
 
 impl Net {
-    /// Makes a namespace. Fails the test without root, so that no test passes without having looked.
+    /// Makes a namespace. Without root it fails the test, which has not looked then.
     pub fn new(label: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         assert!(
@@ -91,4 +92,44 @@ pub fn in_net<T: Send>(net: &Net, closure: impl AsyncFnOnce(Namespace) -> T + Se
         })
     })
     .unwrap()
+}
+
+/// A process that has a network namespace of its own, without a name; ended when dropped.
+pub struct Unshared(Child);
+
+impl Unshared {
+    /// Starts the process and waits until it is in its namespace.
+    pub fn new() -> Self {
+        // It says when it is there, and waits for the end of its input.
+        let mut child = Command::new("unshare")
+            .args(["--net", "sh", "-c", "echo there; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 6];
+        let output = child.stdout.as_mut().unwrap();
+        output.read_exact(&mut said).unwrap();
+        Self(child)
+    }
+
+    /// The process, as in `ip link set netns PID`.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Runs a command in the namespace.
+    pub fn run(&self, command: &str) -> String {
+        shell(&format!(
+            "nsenter --net=/proc/{}/ns/net {command}",
+            self.pid()
+        ))
+    }
+}
+
+impl Drop for Unshared {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
