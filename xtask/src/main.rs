@@ -1,2 +1,47 @@
-//! xtask
-fn main() {}
+//! Every chore of the project: `cargo xtask <chore>`.
+//!
+//! It needs nothing but a stable toolchain to be built, because `setup` installs all the rest.
+
+mod build;
+mod setup;
+mod test;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Every chore of the project.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+enum Chore {
+    /// Find or install what the eBPF build and the tests need
+    Setup,
+    /// Build the daemon and its client: target/release/shunt
+    Build,
+    /// Run everything that must pass (root)
+    #[command(visible_alias = "ci")]
+    Test,
+    /// Check the rules that the compiler does not know
+    Tidy(tidy::Options),
+}
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is in the workspace");
+    let result = match Chore::parse() {
+        Chore::Setup => setup::run(root),
+        Chore::Build => build::run(root),
+        Chore::Test => test::run(root),
+        Chore::Tidy(options) => tidy::run(root, &options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `cargo xtask setup`: finds what builds and tests need, and installs what is missing.
+//!
+//! Asking twice costs next to nothing, so the other chores begin with it. What cannot be installed
+//! here is named, with the command that installs it.
+
+mod packages;
+mod toolchain;
+
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use packages::Purpose;
+
+/// Finds or installs everything: for building, and for the tests.
+///
+/// # Errors
+/// When something is missing and cannot be installed; says what, and how to get it.
+pub fn run(root: &Path) -> Result<()> {
+    provide(root, Purpose::Test)
+}
+
+/// Finds or installs what `cargo xtask build` needs.
+///
+/// # Errors
+/// As [`run`].
+pub fn for_building(root: &Path) -> Result<()> {
+    provide(root, Purpose::Build)
+}
+
+/// All problems at once: a missing package does not hide a missing toolchain.
+fn provide(root: &Path, purpose: Purpose) -> Result<()> {
+    let packages = packages::provide(purpose);
+    let toolchain = toolchain::provide(root);
+    let problems: Vec<String> = [packages, toolchain]
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| format!("{error:#}"))
+        .collect();
+    ensure!(
+        problems.is_empty(),
+        "setup is not complete:\n  {}",
+        problems.join("\n  ")
+    );
+    Ok(())
+}
+
+/// One line for something that was there.
+fn found(what: &str) {
+    println!("found     {what}");
+}
+
+/// One line for something that was not there, and is now.
+fn installed(what: &str) {
+    println!("installed {what}");
+}
+
+/// Where a program is: in a directory of `PATH`, or in one that only root has there.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let for_root = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut directories = env::split_paths(&path).chain(for_root);
+    directories.find_map(|directory| Some(directory.join(name)).filter(|file| file.is_file()))
+}
+
+/// What a command prints, if it runs and ends well; for questions, so nothing is shown.
+fn answer(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Runs a command that installs something; it shows what it does on stderr only.
+fn install(command: &mut Command) -> Result<()> {
+    let text = show(command);
+    eprintln!("running   {text}");
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot start `{text}`"))?;
+    ensure!(status.success(), "`{text}` failed, see above");
+    Ok(())
+}
+
+/// A command as it would be typed.
+fn show(command: &Command) -> String {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
