@@ -47,6 +47,22 @@ pub const SLAB_SIZE: usize = 64;
 /// Most slabs in a worker's cache; one more free frame and a slab goes back to the pool.
 pub const CACHE_SLABS: usize = 4;
 
+/// Most chunks of the region: 32 GiB.
+pub const MAX_CHUNKS: usize = 1 << 24;
+/// Fewest chunks of the region: one worker and one queue.
+pub const MIN_CHUNKS: usize = chunks_needed(1, 1);
+/// Most static entries of a configuration: a quarter of the forwarding database.
+pub const MAX_STATIC_ENTRIES: usize = 16_384;
+/// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each
+/// static entry, with as much again for comments.
+pub const MAX_CONFIG_SIZE: usize = 8 << 20;
+/// The ageing time in seconds: 802.1Q-2022, Table 8-6, gives the default and this range.
+pub const MIN_AGEING_S: u32 = 10;
+/// The longest ageing time in seconds.
+pub const MAX_AGEING_S: u32 = 1_000_000;
+/// The ageing time in seconds, where the configuration has none.
+pub const DEFAULT_AGEING_S: u32 = 300;
+
 const _: () = assert!(CHUNK_SIZE.is_power_of_two());
 const _: () = assert!(HEADROOM >= CHUNK_LINK_SIZE + 8 && HEADROOM < CHUNK_SIZE);
 const _: () = assert!((CHUNK_SIZE - HEADROOM) * MAX_SEGMENTS >= MAX_FRAME_SIZE);

@@ -1,0 +1,85 @@
+//! The tables of a configuration file and their keys: one list, from which unknown keys are told,
+//! near misses are found and examples in messages are made.
+
+/// A table and its keys.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// The table as its header is written.
+    pub(super) header: &'static str,
+    /// Each key with a value that would be right.
+    pub(super) keys: &'static [(&'static str, &'static str)],
+}
+
+impl Shape {
+    /// The names of the keys.
+    pub(super) fn key_names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|(key, _)| *key)
+    }
+
+    /// A line that would be right, such as `vlan = 20`.
+    pub(super) fn example(&self, key: &str) -> String {
+        let value = self.keys.iter().find(|(known, _)| *known == key);
+        format!("`{key} = {}`", value.map_or("..", |(_, value)| value))
+    }
+}
+
+pub(super) const SWITCH: Shape = Shape {
+    header: "[switch]",
+    keys: &[
+        ("workers", "2"),
+        ("cores", "[0, 1]"),
+        ("ageing_s", "300"),
+        ("huge_pages", "true"),
+        ("frames", "16384"),
+        ("forward_reserved", "true"),
+        ("express", "false"),
+    ],
+};
+
+pub(super) const NETWORK: Shape = Shape {
+    header: "[[network]]",
+    keys: &[("name", "\"web\""), ("vlan", "20")],
+};
+
+pub(super) const PORT: Shape = Shape {
+    header: "[[port]]",
+    keys: &[
+        ("name", "\"guest-a\""),
+        ("device", "\"veA\""),
+        ("role", "\"uplink\""),
+        ("network", "\"web\""),
+        ("native", "\"web\""),
+        ("native_tagged", "true"),
+        ("trunk", "[\"web\"]"),
+        ("tpid", "\"0x8100\""),
+        ("accept", "\"tagged\""),
+        ("isolated", "true"),
+        ("mac_limit", "16"),
+        ("attach", "\"auto\""),
+        ("queues", "2"),
+        ("addresses", "[\"10.0.0.1/24\"]"),
+        ("mac", "\"52:54:00:12:34:56\""),
+    ],
+};
+
+pub(super) const TRUNK_ENTRY: Shape = Shape {
+    header: "a `trunk` entry",
+    keys: &[("network", "\"web\""), ("vid", "120")],
+};
+
+pub(super) const STATIC: Shape = Shape {
+    header: "[[static]]",
+    keys: &[
+        ("network", "\"web\""),
+        ("mac", "\"52:54:00:12:34:56\""),
+        ("port", "\"guest-a\""),
+    ],
+};
+
+/// The tables that a file consists of, under the names of their keys.
+pub(super) const TABLES: [(&str, &Shape); 4] = [
+    ("switch", &SWITCH),
+    ("network", &NETWORK),
+    ("port", &PORT),
+    ("static", &STATIC),
+];
