@@ -5,9 +5,12 @@
 //! the length of one call. No file under /sys is read, because a thread that has changed its
 //! network namespace still sees the devices of the former one there.
 
+pub mod features;
 pub mod links;
 pub mod monitor;
+pub mod offload;
 pub mod peer;
+mod quiet;
 pub mod state;
 #[cfg(test)]
 mod testing;
