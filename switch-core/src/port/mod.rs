@@ -6,7 +6,7 @@
 //! holder touches the bytes.
 #![allow(unsafe_code, reason = "island: rings that are shared with the kernel")]
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use crate::mem::{Burst, FrameCache};
 
@@ -16,12 +16,19 @@ pub mod wait;
 pub mod xdp;
 
 pub use sim::{SimQueue, SimWire};
+pub use xdp::XdpQueue;
 
 /// One queue of a device that the engine serves. A closed list: matched once a burst.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a worker holds its queues in boxes, and the small one is for tests"
+)]
 pub enum Queue {
     /// Plain memory, for tests and benches.
     Sim(SimQueue),
+    /// An AF_XDP socket on one queue of a device.
+    Xdp(XdpQueue),
 }
 
 /// What a kick found out.
@@ -39,6 +46,9 @@ impl Queue {
     pub fn receive(&mut self, cache: &mut FrameCache, burst: &mut Burst) {
         match self {
             Self::Sim(queue) => queue.receive(cache, burst),
+            Self::Xdp(queue) => {
+                queue.receive(cache, burst);
+            }
         }
     }
 
@@ -47,6 +57,9 @@ impl Queue {
     pub fn transmit(&mut self, cache: &mut FrameCache, burst: &mut Burst) {
         match self {
             Self::Sim(queue) => queue.transmit(cache, burst),
+            Self::Xdp(queue) => {
+                queue.transmit(cache, burst);
+            }
         }
     }
 
@@ -54,6 +67,7 @@ impl Queue {
     pub fn kick(&mut self) -> Kicked {
         match self {
             Self::Sim(_) => Kicked::default(),
+            Self::Xdp(queue) => queue.kick(),
         }
     }
 
@@ -62,6 +76,7 @@ impl Queue {
     pub fn fd(&self) -> Option<RawFd> {
         match self {
             Self::Sim(_) => None,
+            Self::Xdp(queue) => Some(queue.fd().as_raw_fd()),
         }
     }
 
@@ -70,6 +85,7 @@ impl Queue {
     pub fn can_transmit(&self) -> bool {
         match self {
             Self::Sim(_) => true,
+            Self::Xdp(queue) => !queue.link_lost(),
         }
     }
 
@@ -78,14 +94,15 @@ impl Queue {
     pub fn chunks_held(&self) -> usize {
         match self {
             Self::Sim(_) => 0,
+            Self::Xdp(queue) => queue.in_flight().total(),
         }
     }
 
     /// Gives every chunk back and lets go of the device.
     pub fn close(self, cache: &mut FrameCache) {
-        let _ = cache;
         match self {
             Self::Sim(_) => {}
+            Self::Xdp(queue) => queue.close(cache),
         }
     }
 }

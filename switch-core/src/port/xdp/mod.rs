@@ -3,7 +3,7 @@
 //!
 //! # Who may own a frame
 //! A chunk that goes into a fill or TX ring belongs to the kernel until its descriptor comes back in
-//! an RX or completion ring. `queue` keeps a set of the chunks that it gave away in either
+//! an RX or completion ring. `lent` keeps a set of the chunks that a queue gave away in either
 //! direction; a descriptor that the kernel shows for any other chunk is counted and never followed,
 //! so that no chunk ever has two owners. When a socket is closed, and only then, what is still in the
 //! sets is ours again. The rings' own memory is mapped from the kernel and lives as long as its ring.
@@ -13,9 +13,17 @@
 )]
 
 mod attached;
-#[cfg(not(loom))]
-#[allow(dead_code, reason = "as for the rings")]
+mod lent;
 mod mapping;
 pub mod program;
-#[allow(dead_code, reason = "the queue over these rings comes next")]
+mod queue;
 mod ring;
+mod socket;
+pub(in crate::port) mod system;
+mod umem;
+
+pub use queue::{InFlight, LinkState, QueueCounters, XdpQueue};
+pub use socket::{OpenError, XdpConfig};
+
+#[cfg(all(test, not(loom)))]
+mod veth_tests;
