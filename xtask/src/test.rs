@@ -208,7 +208,7 @@ fn cargo(root: &Path, arguments: &str) -> Result<()> {
 }
 
 /// Where cargo puts what it builds.
-fn target_dir(root: &Path) -> Result<PathBuf> {
+pub fn target_dir(root: &Path) -> Result<PathBuf> {
     let dir = std::env::var_os("CARGO_TARGET_DIR");
     let dir = dir.as_deref().unwrap_or(OsStr::new("target"));
     let dir = root.join(dir);
@@ -227,7 +227,8 @@ fn lock(target: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn is_root() -> bool {
+/// Whether network namespaces can be made.
+pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
