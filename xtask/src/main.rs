@@ -3,6 +3,7 @@
 //! It needs nothing but a stable toolchain to be built, because `setup` installs all the rest.
 
 mod build;
+mod demo;
 mod setup;
 mod test;
 mod tidy;
@@ -20,6 +21,8 @@ enum Chore {
     Setup,
     /// Build the daemon and its client: target/release/shunt
     Build,
+    /// Show the switch at work: hosts, guests and a tagged wire, in network namespaces (root)
+    Demo(demo::Options),
     /// Run everything that must pass (root)
     #[command(visible_alias = "ci")]
     Test,
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Chore::parse() {
         Chore::Setup => setup::run(root),
         Chore::Build => build::run(root),
+        Chore::Demo(options) => demo::run(root, &options),
         Chore::Test => test::run(root),
         Chore::Tidy(options) => tidy::run(root, &options),
     };

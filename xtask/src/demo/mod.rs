@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use stage::Stage;
 
+use crate::{build, setup};
+
 /// What to do.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
@@ -27,16 +29,7 @@ pub struct Options {
     sweep: Option<String>,
 }
 
-/// Programs that the demo calls, and Debian's packages that have them.
-const TOOLS: &[(&str, &str)] = &[
-    ("ip", "iproute2"),
-    ("ethtool", "ethtool"),
-    ("ping", "iputils-ping"),
-    ("iperf3", "iperf3"),
-    ("tcpdump", "tcpdump"),
-];
-
-/// Plays the demo with `shunt` from `target/release`.
+/// Builds `shunt` and plays the demo with it.
 ///
 /// # Errors
 /// When something cannot be set up, or an expectation fails.
@@ -47,7 +40,14 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     if options.stop {
         return stage::stop_kept();
     }
-    check_machine()?;
+    if !crate::test::is_root() {
+        bail!(
+            "the demo makes network namespaces and needs root. Run:\n    \
+             sudo --preserve-env=HOME env \"PATH=$PATH\" cargo xtask demo"
+        );
+    }
+    setup::run(root)?;
+    build::run(root)?;
     let shunt = crate::test::target_dir(root)?.join("release/shunt");
     let stage = Stage::new(shunt)?;
     let sweeper = start_sweeper(stage.name())?;
@@ -66,30 +66,6 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) => Err(error.context("the demo did not get to its end")),
     }
-}
-
-fn check_machine() -> Result<()> {
-    if !crate::test::is_root() {
-        bail!(
-            "the demo makes network namespaces and needs root. Run:\n    \
-             sudo --preserve-env=HOME env \"PATH=$PATH\" cargo xtask demo"
-        );
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path).collect();
-    let is_missing = |tool: &str| !folders.iter().any(|folder| folder.join(tool).exists());
-    let missing: Vec<&str> = TOOLS
-        .iter()
-        .filter(|(tool, _)| is_missing(tool))
-        .map(|(_, package)| *package)
-        .collect();
-    if !missing.is_empty() {
-        bail!(
-            "programs are missing. Run:\n    apt-get install {}",
-            missing.join(" ")
-        );
-    }
-    Ok(())
 }
 
 /// Starts the process that removes everything. Its own group keeps Ctrl-C away from it.
