@@ -29,7 +29,12 @@ pub(super) fn classify(
         };
         entry.header = header;
         match network_of(&header, rules, forward_reserved) {
-            Ok(network) => entry.network = network,
+            Ok(network) => {
+                entry.network = network;
+                // All cache misses of the burst are under way before the first is waited for.
+                entry.source = context.fdb.prefetch(network, header.source);
+                entry.destination = context.fdb.prefetch(network, header.destination);
+            }
             Err(reason) => entry.verdict = Verdict::Drop(reason),
         }
     }

@@ -7,28 +7,17 @@ use crate::{
     limits::PortIndex,
 };
 
+#[inline]
 pub(super) fn find(
-    context: &Context<'_>,
-    ingress: PortIndex,
-    rules: &PortRules,
-    entries: &mut [Entry],
-) {
-    for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
-        entry.verdict = destination(context, ingress, rules, entry);
-    }
-}
-
-fn destination(
     context: &Context<'_>,
     ingress: PortIndex,
     rules: &PortRules,
     entry: &Entry,
 ) -> Verdict {
-    let destination = entry.header.destination;
-    if destination.is_group() {
+    if entry.header.destination.is_group() {
         return Verdict::Flood;
     }
-    let Some(port) = context.fdb.lookup(entry.network, destination, context.now) else {
+    let Some(port) = context.fdb.lookup_at(entry.destination, context.now) else {
         return Verdict::Flood;
     };
     if port == ingress {

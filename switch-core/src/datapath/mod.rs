@@ -20,7 +20,7 @@ use crate::{
     counters::{DropReason, WorkerCounters},
     limits::{BURST, NetworkIndex, PortIndex},
     mem::{Burst, FrameCache},
-    table::fdb::Fdb,
+    table::fdb::{Fdb, Place},
     wire::parse::Header,
 };
 
@@ -56,6 +56,10 @@ struct Entry {
     header: Header,
     network: NetworkIndex,
     verdict: Verdict,
+    /// Where the forwarding database has the source, hashed once and asked for early.
+    source: Place,
+    /// Where it has the destination.
+    destination: Place,
 }
 
 impl Entry {
@@ -63,6 +67,8 @@ impl Entry {
         header: Header::EMPTY,
         network: NetworkIndex::new(0),
         verdict: Verdict::Undecided,
+        source: Place::EMPTY,
+        destination: Place::EMPTY,
     };
 
     fn is_undecided(&self) -> bool {
@@ -87,10 +93,14 @@ pub fn forward(
     // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress filtering.
     classify::classify(context, rules, burst, cache.region(), entries);
     // 3. Secure, 4. look up the flow, 5. police: with the policy stages.
-    // 6. Learn the source.
-    learn::learn(context, ingress, rules, entries);
-    // 7. Find destinations.
-    destination::find(context, ingress, rules, entries);
+    for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
+        // 6. Learn the source; 7. find destinations. One frame after the other, so that what comes
+        // out does not depend on how frames were cut into bursts; the tables were prefetched.
+        entry.verdict = match learn::learn(context, ingress, rules, entry) {
+            Ok(()) => destination::find(context, ingress, rules, entry),
+            Err(reason) => Verdict::Drop(reason),
+        };
+    }
     // 8. Copy to mirrors. 9. Tag for each egress port, 10. queue.
     dispatch::dispatch(context, ingress, rules, burst, entries, cache, outbox);
 }

@@ -61,6 +61,14 @@ pub struct Place {
     hash: u64,
 }
 
+impl Place {
+    /// What an unused variable holds: the place of the null address, which is never an entry.
+    pub const EMPTY: Self = Self {
+        key: Key::NULL,
+        hash: 0,
+    };
+}
+
 /// What [`Fdb::learn`] found out or did about a source address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

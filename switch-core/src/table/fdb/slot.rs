@@ -57,6 +57,9 @@ pub(super) const MAX_AGEING: u32 = 1 << (SEEN_BITS - 1);
 pub(super) struct Key(u64);
 
 impl Key {
+    /// The null address of network 0.
+    pub(super) const NULL: Self = Self(0);
+
     #[inline]
     pub(super) fn new(network: NetworkIndex, mac: Mac) -> Self {
         Self((network.get() as u64) << 48 | mac.to_u64())
