@@ -1,10 +1,12 @@
 //! The configuration: from a file's text to what the daemon and the datapath work with.
 //!
-//! Three types, one after the other: `model` is what the user wrote, [`Config`] is what is valid.
-//! All errors are found at that one arrow, collected, with their positions, in a [`Report`].
+//! Three types, one after the other: `model` is what the user wrote, [`Config`] is what is valid,
+//! [`snapshot::Ruleset`] is what the datapath reads. [`parse`] is the first arrow, where all errors
+//! are found, collected, with their positions, in a [`Report`]; [`compile`] is the second.
 
 use crate::limits;
 
+mod compile;
 mod model;
 mod reader;
 mod report;
@@ -17,6 +19,7 @@ mod tests;
 mod valid;
 mod validate;
 
+pub use compile::{Compiled, Indices, OutOfIndices, compile, lost_memberships};
 pub use report::{Code, ConfigError, Report};
 pub use valid::{
     AcceptableFrames, Attach, Config, Device, HostInterface, InvalidDevice, InvalidIpPrefix,
