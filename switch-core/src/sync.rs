@@ -1,5 +1,5 @@
-//! The atomics and cells of what threads share without a lock: the standard library's, or loom's when
-//! its model checker runs the tests
+//! The atomics and cells of what threads share without a lock: the standard library's, or loom's
+//! when its model checker runs the tests
 //! (`RUSTFLAGS="--cfg loom" cargo test -p switch-core --lib --release loom`).
 
 #[cfg(loom)]

@@ -18,9 +18,9 @@
 //!   and a value that belong together: the key is written between `Claimed` and publication.
 //! - A value that is exchanged is the value that was read, so nobody refreshes, moves or removes an
 //!   entry that has meanwhile become another one, or that another has just refreshed.
-//! - Port and network are in one word, and whoever writes the one has the other before him. A reader
-//!   takes a port only out of a word with its own network in it, so no race whatever, not even 2^13
-//!   tenancies between two loads, can give it a port that was learnt in another network.
+//! - Port and network are in one word, and whoever writes the one has the other before him. A
+//!   reader takes a port only out of a word with its own network in it, so no race whatever, not
+//!   even 2^13 tenancies between two loads, can give it a port that was learnt in another network.
 
 use crate::{
     clock::Tick,

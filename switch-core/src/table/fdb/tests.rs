@@ -1,6 +1,9 @@
 //! The forwarding database against its promises, one thread at a time and several at once.
 
-#![cfg_attr(loom, allow(unused_imports, reason = "loom runs the models only"))]
+#![cfg_attr(
+    loom,
+    allow(dead_code, unused_imports, reason = "loom runs its own tests only")
+)]
 
 use super::*;
 
