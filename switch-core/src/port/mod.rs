@@ -11,10 +11,14 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use crate::mem::{Burst, FrameCache};
 
 pub mod core;
+pub mod packet;
 pub mod sim;
+#[cfg(all(test, not(loom)))]
+mod testing;
 pub mod wait;
 pub mod xdp;
 
+pub use packet::PacketQueue;
 pub use sim::{SimQueue, SimWire};
 pub use xdp::XdpQueue;
 
@@ -29,6 +33,8 @@ pub enum Queue {
     Sim(SimQueue),
     /// An AF_XDP socket on one queue of a device.
     Xdp(XdpQueue),
+    /// The group frames that an uplink's program left to the host's stack; receives only.
+    Packet(PacketQueue),
 }
 
 /// What a kick found out.
@@ -49,6 +55,9 @@ impl Queue {
             Self::Xdp(queue) => {
                 queue.receive(cache, burst);
             }
+            Self::Packet(queue) => {
+                queue.receive(cache, burst);
+            }
         }
     }
 
@@ -60,13 +69,14 @@ impl Queue {
             Self::Xdp(queue) => {
                 queue.transmit(cache, burst);
             }
+            Self::Packet(_) => {}
         }
     }
 
     /// Lets the kernel send what is in the TX ring.
     pub fn kick(&mut self) -> Kicked {
         match self {
-            Self::Sim(_) => Kicked::default(),
+            Self::Sim(_) | Self::Packet(_) => Kicked::default(),
             Self::Xdp(queue) => queue.kick(),
         }
     }
@@ -77,6 +87,7 @@ impl Queue {
         match self {
             Self::Sim(_) => None,
             Self::Xdp(queue) => Some(queue.fd().as_raw_fd()),
+            Self::Packet(queue) => Some(queue.fd().as_raw_fd()),
         }
     }
 
@@ -86,6 +97,7 @@ impl Queue {
         match self {
             Self::Sim(_) => true,
             Self::Xdp(queue) => !queue.link_lost(),
+            Self::Packet(_) => false,
         }
     }
 
@@ -95,6 +107,7 @@ impl Queue {
         match self {
             Self::Sim(_) => 0,
             Self::Xdp(queue) => queue.in_flight().total(),
+            Self::Packet(queue) => queue.chunks_held(),
         }
     }
 
@@ -103,6 +116,7 @@ impl Queue {
         match self {
             Self::Sim(_) => {}
             Self::Xdp(queue) => queue.close(cache),
+            Self::Packet(queue) => queue.close(cache),
         }
     }
 }
