@@ -367,7 +367,7 @@ mod tests {
             assert_eq!(va.mac.to_string(), "02:00:00:00:00:01");
             assert!(va.admin_up && va.carrier && va.oper_up);
             assert_eq!((va.rx_queues, va.tx_queues), (3, 2));
-            assert_eq!(va.alias.as_deref(), Some("some\\ text"));
+            assert_eq!(va.alias.as_deref(), Some("some text"));
             assert_eq!((va.lower, va.controller, va.xdp), (None, None, None));
             assert!(va.peer.unwrap().nsid.is_some());
             assert_eq!(

@@ -6,6 +6,7 @@
 //! network namespace still sees the devices of the former one there.
 
 pub mod features;
+pub mod host;
 pub mod links;
 pub mod monitor;
 pub mod offload;
@@ -29,6 +30,23 @@ pub enum Error {
         action: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// A device that is not ours has a name that we need.
+    #[error(
+        "the device {device} exists and is not ours: {is}; take another name for the port's \
+         device, or delete that one with: ip link del {device}"
+    )]
+    Foreign {
+        /// Its name.
+        device: String,
+        /// What it is.
+        is: String,
+    },
+    /// A device was deleted while it was set up.
+    #[error("the device {device} was deleted while it was set up")]
+    Vanished {
+        /// Its name.
+        device: String,
     },
 }
 

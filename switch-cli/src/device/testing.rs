@@ -57,12 +57,13 @@ impl Drop for Net {
     }
 }
 
-/// Runs a command whose words are separated by single spaces; `\ ` stays as it is.
+/// Runs a command whose words are separated by single spaces; `\ ` is a space in a word.
 pub fn shell(command: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in command.split(' ') {
         match words.last_mut() {
             Some(last) if last.ends_with('\\') => {
+                last.pop();
                 last.push(' ');
                 last.push_str(word);
             }
