@@ -7,12 +7,14 @@
 
 pub mod features;
 pub mod host;
+pub mod host_addresses;
 pub mod links;
 pub mod monitor;
 pub mod offload;
 pub mod peer;
 mod quiet;
 pub mod state;
+pub mod stats;
 #[cfg(test)]
 mod testing;
 
