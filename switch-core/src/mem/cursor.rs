@@ -1,10 +1,10 @@
 //! The two ends of a single-producer single-consumer ring as numbers: who may touch which slot.
 //!
-//! Both count slots with a `u32` that wraps, as the kernel does (net/xdp/xsk_queue.h). Each end keeps
-//! its own position and the last position that it has seen of the other end; it looks again (one
-//! Acquire load) only when that says that there is nothing to do, and tells its own position (one
-//! Release store) once a batch. A position of the other end that cannot be is taken for "nothing to
-//! do": no slot is touched on the word of a corrupt number.
+//! Both count slots with a `u32` that wraps, as the kernel does (net/xdp/xsk_queue.h). Each end
+//! keeps its own position and the last position that it has seen of the other end; it looks again
+//! (one Acquire load) only when that says that there is nothing to do, and tells its own position
+//! (one Release store) once a batch. A position of the other end that cannot be is taken for
+//! "nothing to do": no slot is touched on the word of a corrupt number.
 
 use crate::sync::{AtomicU32, Ordering};
 

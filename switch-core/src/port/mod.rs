@@ -2,8 +2,8 @@
 //!
 //! # Who may own a frame
 //! `receive` turns chunks that the kernel had into [`Frame`](crate::mem::Frame) handles,
-//! `transmit` turns handles into descriptors that the kernel has; in between nobody but the handle's
-//! holder touches the bytes.
+//! `transmit` turns handles into descriptors that the kernel has; in between nobody but the
+//! handle's holder touches the bytes.
 #![allow(unsafe_code, reason = "island: rings that are shared with the kernel")]
 
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -11,14 +11,14 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use crate::mem::{Burst, FrameCache};
 
 pub mod core;
-pub mod packet;
+pub mod group;
 pub mod sim;
 #[cfg(all(test, not(loom)))]
 mod testing;
 pub mod wait;
 pub mod xdp;
 
-pub use packet::PacketQueue;
+pub use group::PacketQueue;
 pub use sim::{SimQueue, SimWire};
 pub use xdp::XdpQueue;
 
@@ -34,7 +34,7 @@ pub enum Queue {
     /// An AF_XDP socket on one queue of a device.
     Xdp(XdpQueue),
     /// The group frames that an uplink's program left to the host's stack; receives only.
-    Packet(PacketQueue),
+    Group(PacketQueue),
 }
 
 /// What a kick found out.
@@ -55,7 +55,7 @@ impl Queue {
             Self::Xdp(queue) => {
                 queue.receive(cache, burst);
             }
-            Self::Packet(queue) => {
+            Self::Group(queue) => {
                 queue.receive(cache, burst);
             }
         }
@@ -69,14 +69,14 @@ impl Queue {
             Self::Xdp(queue) => {
                 queue.transmit(cache, burst);
             }
-            Self::Packet(_) => {}
+            Self::Group(_) => {}
         }
     }
 
     /// Lets the kernel send what is in the TX ring.
     pub fn kick(&mut self) -> Kicked {
         match self {
-            Self::Sim(_) | Self::Packet(_) => Kicked::default(),
+            Self::Sim(_) | Self::Group(_) => Kicked::default(),
             Self::Xdp(queue) => queue.kick(),
         }
     }
@@ -87,7 +87,7 @@ impl Queue {
         match self {
             Self::Sim(_) => None,
             Self::Xdp(queue) => Some(queue.fd().as_raw_fd()),
-            Self::Packet(queue) => Some(queue.fd().as_raw_fd()),
+            Self::Group(queue) => Some(queue.fd().as_raw_fd()),
         }
     }
 
@@ -97,7 +97,7 @@ impl Queue {
         match self {
             Self::Sim(_) => true,
             Self::Xdp(queue) => !queue.link_lost(),
-            Self::Packet(_) => false,
+            Self::Group(_) => false,
         }
     }
 
@@ -107,7 +107,7 @@ impl Queue {
         match self {
             Self::Sim(_) => 0,
             Self::Xdp(queue) => queue.in_flight().total(),
-            Self::Packet(queue) => queue.chunks_held(),
+            Self::Group(queue) => queue.chunks_held(),
         }
     }
 
@@ -116,7 +116,7 @@ impl Queue {
         match self {
             Self::Sim(_) => {}
             Self::Xdp(queue) => queue.close(cache),
-            Self::Packet(queue) => queue.close(cache),
+            Self::Group(queue) => queue.close(cache),
         }
     }
 }

@@ -61,6 +61,8 @@ impl Waker {
 /// The descriptors that a worker sleeps on.
 pub struct WaitSet {
     entries: Vec<libc::pollfd>,
+    /// Whether the entry of the same position had an error the last time.
+    failed: Vec<bool>,
 }
 
 impl std::fmt::Debug for WaitSet {
@@ -80,8 +82,10 @@ impl WaitSet {
             revents: 0,
         };
         let fds = std::iter::once(waker.event.as_raw_fd()).chain(queues);
+        let entries: Vec<_> = fds.map(entry).collect();
         Self {
-            entries: fds.map(entry).collect(),
+            failed: vec![false; entries.len()],
+            entries,
         }
     }
 
@@ -91,15 +95,38 @@ impl WaitSet {
         // SAFETY: the pointer and the count are those of one live vector. A result is not needed:
         // whoever wakes looks everywhere.
         unsafe { libc::poll(self.entries.as_mut_ptr(), count, timeout_ms) };
-        // A queue whose device is gone reports an error for ever: without it poll would not
-        // sleep again. The control thread hears of the device by other ways.
-        let failed = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
-        for entry in self
-            .entries
-            .iter_mut()
-            .filter(|entry| entry.revents & failed != 0)
-        {
-            entry.fd = -1;
+        // A packet socket reports an error once when its device goes down, and the next receive
+        // takes it. Whoever reports one for ever is left out: with it poll would not sleep again.
+        // The control thread hears of the device by other ways.
+        for (entry, failed) in self.entries.iter_mut().zip(&mut self.failed) {
+            let fails = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
+            if fails && *failed {
+                entry.fd = -1;
+            }
+            *failed = fails;
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_fails_for_ever_does_not_keep_the_worker_awake() {
+        let waker = Waker::new().expect("a descriptor");
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(writer);
+        let mut waiting = WaitSet::new(&waker, std::iter::once(reader.as_raw_fd()));
+        let longest = Duration::from_millis(50);
+        let slept = [(); 3].map(|()| {
+            let begin = Instant::now();
+            waker.sleep(&mut waiting, longest, || false);
+            begin.elapsed() >= longest
+        });
+        // An error may be of the kind that goes away: only the second time it is left out.
+        assert_eq!(slept, [false, false, true]);
     }
 }

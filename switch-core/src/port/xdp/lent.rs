@@ -129,9 +129,9 @@ impl Drop for Lent {
 /// Waits until the kernel has let go of a queue whose socket was closed.
 ///
 /// In zero-copy mode the driver works on our chunks until a work queue of the kernel has taken them
-/// from it, some time after close(2) (net/xdp/xsk_buff_pool.c). Until then binding that queue again,
-/// in whatever mode, gives EBUSY: so we bind it, over a few chunks of its own. After the timeout, or
-/// when the device is gone, there is nothing left to wait for.
+/// from it, some time after close(2) (net/xdp/xsk_buff_pool.c). Until then binding that queue
+/// again, in whatever mode, gives EBUSY: so we bind it, over a few chunks of its own. After the
+/// timeout, or when the device is gone, there is nothing left to wait for.
 pub(super) fn wait_until_released(config: &XdpConfig) {
     const CHUNKS: usize = 64;
     let _nothing_to_do_about_an_error = Region::new(CHUNKS, HugePages::No).map(|region| {

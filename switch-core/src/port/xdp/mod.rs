@@ -2,11 +2,12 @@
 //! (device, queue) to us and back.
 //!
 //! # Who may own a frame
-//! A chunk that goes into a fill or TX ring belongs to the kernel until its descriptor comes back in
-//! an RX or completion ring. `lent` keeps a set of the chunks that a queue gave away in either
+//! A chunk that goes into a fill or TX ring belongs to the kernel until its descriptor comes back
+//! in an RX or completion ring. `lent` keeps a set of the chunks that a queue gave away in either
 //! direction; a descriptor that the kernel shows for any other chunk is counted and never followed,
-//! so that no chunk ever has two owners. When a socket is closed, and only then, what is still in the
-//! sets is ours again. The rings' own memory is mapped from the kernel and lives as long as its ring.
+//! so that no chunk ever has two owners. When a socket is closed, and only then, what is still in
+//! the sets is ours again. The rings' own memory is mapped from the kernel and lives as long as its
+//! ring.
 #![allow(
     unsafe_code,
     reason = "island: rings in memory that the kernel writes, and raw system calls"

@@ -142,8 +142,8 @@ impl XdpQueue {
     }
 
     /// Moves received frames to the end of the burst until it is full or the ring empty, and lends
-    /// the kernel free chunks in their place; takes transmitted chunks back, too. Gives the number of
-    /// frames.
+    /// the kernel free chunks in their place; takes transmitted chunks back, too. Gives the number
+    /// of frames.
     pub fn receive(&mut self, cache: &mut FrameCache, burst: &mut Burst) -> usize {
         let before = burst.len();
         while !burst.is_full()
@@ -283,8 +283,8 @@ impl XdpQueue {
         }
     }
 
-    /// Makes the kernel send what is in the TX ring. What it does not take now, because the device is
-    /// busy, stays there for the next kick (`pending`); so it does while the device is down, but
+    /// Makes the kernel send what is in the TX ring. What it does not take now, because the device
+    /// is busy, stays there for the next kick (`pending`); so it does while the device is down, but
     /// then another kick is of no use before the next `transmit`.
     pub fn kick(&mut self) -> Kicked {
         let mut kicked = Kicked {

@@ -17,7 +17,8 @@ use crate::{
     mem::Region,
 };
 
-/// `XDP_MAX_TX_SKB_BUDGET` (include/uapi/linux/if_xdp.h, Linux 6.17): frames a copy-mode kick sends.
+/// `XDP_MAX_TX_SKB_BUDGET` (include/uapi/linux/if_xdp.h, Linux 6.17): frames a copy-mode kick
+/// sends.
 const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 /// Bytes of socket buffers that frames in flight may take: a full TX ring of segments, each in a
 /// page of its own, twice. The kernel doubles it once more for its bookkeeping.
@@ -35,8 +36,8 @@ pub struct XdpConfig {
     pub queue: u32,
     /// Whether to use zero copy where the driver has it; copy mode otherwise.
     pub zero_copy: bool,
-    /// Whether frames longer than one chunk takes are received, in segments (Linux 6.6). Needs an XDP
-    /// program that is loaded with `BPF_F_XDP_HAS_FRAGS`.
+    /// Whether frames longer than one chunk takes are received, in segments (Linux 6.6). Needs an
+    /// XDP program that is loaded with `BPF_F_XDP_HAS_FRAGS`.
     pub multi_buffer: bool,
     /// How long to try when the queue is in use: the kernel frees it some time after its last
     /// socket was closed.

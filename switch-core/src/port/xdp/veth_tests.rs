@@ -43,7 +43,8 @@ fn receive(queue: &mut XdpQueue, cache: &mut FrameCache, count: usize) -> Vec<Ve
     frames
 }
 
-fn wait_readable(fd: BorrowedFd<'_>) {
+/// poll(2) for a moment; gives what it told.
+fn wait_readable(fd: BorrowedFd<'_>) -> i16 {
     let mut poll = libc::pollfd {
         fd: fd.as_raw_fd(),
         events: libc::POLLIN,
@@ -51,6 +52,7 @@ fn wait_readable(fd: BorrowedFd<'_>) {
     };
     // SAFETY: one structure.
     unsafe { libc::poll(&raw mut poll, 1, 100) };
+    poll.revents
 }
 
 /// Transmits one frame and waits until its chunks are back.
@@ -219,6 +221,7 @@ fn root_a_device_goes_down_comes_up_and_goes_away() {
         assert_eq!(queue.in_flight().tx_ring, 0);
 
         ip("link del veA");
+        assert_eq!(wait_readable(queue.fd()), 0, "poll does not tell");
         assert_eq!(queue.check_link(), LinkState::Gone);
         queue.kick();
         assert!(queue.link_lost());

@@ -1,8 +1,8 @@
 //! The other way in of an uplink that the host uses as well: an AF_PACKET socket.
 //!
-//! The XDP program can give a frame to the host's stack or to the engine, not to both. Broadcasts and
-//! multicasts that both need go to the stack, and this socket hears them there: group frames that
-//! the device received, and nothing else. It also keeps the device promiscuous, so that a NIC
+//! The XDP program can give a frame to the host's stack or to the engine, not to both. Broadcasts
+//! and multicasts that both need go to the stack, and this socket hears them there: group frames
+//! that the device received, and nothing else. It also keeps the device promiscuous, so that a NIC
 //! delivers frames for the guests' addresses.
 //!
 //! # Who may own a frame
@@ -88,7 +88,7 @@ const _: () = assert!(size_of::<Control>() >= size_of::<libc::cmsghdr>() + size_
 
 /// Why the socket could not be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum PacketError {
+pub enum GroupError {
     /// EPERM.
     #[error(
         "not allowed to open a packet socket: run as root, or with the capabilities CAP_NET_RAW \
@@ -97,7 +97,7 @@ pub enum PacketError {
     NotAllowed,
     /// EAFNOSUPPORT.
     #[error("this kernel has no packet sockets: it needs one that is built with CONFIG_PACKET=y")]
-    NoPacketSockets,
+    NoSockets,
     /// ENODEV.
     #[error("the device with index {ifindex} is gone from this network namespace")]
     NoDevice {
@@ -144,18 +144,18 @@ impl Drop for Spare {
 }
 
 impl PacketQueue {
-    /// Opens the socket on a device of the calling thread's namespace. `promiscuous` keeps the device
-    /// in promiscuous mode for as long as the queue lives.
+    /// Opens the socket on a device of the calling thread's namespace. `promiscuous` keeps the
+    /// device in promiscuous mode for as long as the queue lives.
     ///
     /// # Errors
     /// Why not, and what to do about it.
-    pub fn open(pool: &Arc<Pool>, ifindex: u32, promiscuous: bool) -> Result<Self, PacketError> {
+    pub fn open(pool: &Arc<Pool>, ifindex: u32, promiscuous: bool) -> Result<Self, GroupError> {
         let error = |step| {
             move |source: io::Error| match source.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => PacketError::NotAllowed,
-                Some(libc::EAFNOSUPPORT) => PacketError::NoPacketSockets,
-                Some(libc::ENODEV | libc::ENXIO) => PacketError::NoDevice { ifindex },
-                _ => PacketError::System { step, source },
+                Some(libc::EPERM | libc::EACCES) => GroupError::NotAllowed,
+                Some(libc::EAFNOSUPPORT) => GroupError::NoSockets,
+                Some(libc::ENODEV | libc::ENXIO) => GroupError::NoDevice { ifindex },
+                _ => GroupError::System { step, source },
             }
         };
         // Without a protocol nothing is received before the filter is there and the device named.
@@ -178,7 +178,7 @@ impl PacketQueue {
                 address_size: 0,
                 address: [0; 8],
             };
-            set_packet_option(fd.as_fd(), PACKET_ADD_MEMBERSHIP, &membership)
+            set_link_option(fd.as_fd(), PACKET_ADD_MEMBERSHIP, &membership)
                 .map_err(error("cannot make the device promiscuous"))?;
         }
         Ok(Self {
@@ -324,15 +324,10 @@ fn configure(fd: BorrowedFd<'_>) -> io::Result<()> {
         jf,
         k,
     };
-    let packet_type = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+    let reception = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
     let jump_if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let mut filter = [
-        statement(
-            libc::BPF_LD | libc::BPF_B | libc::BPF_ABS,
-            0,
-            0,
-            packet_type,
-        ),
+        statement(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, reception),
         statement(jump_if_equal, 1, 0, PACKET_BROADCAST),
         statement(jump_if_equal, 0, 1, PACKET_MULTICAST),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
@@ -344,14 +339,14 @@ fn configure(fd: BorrowedFd<'_>) -> io::Result<()> {
     };
     // The kernel copies the filter that the program points to, which lives until the call is over.
     system::set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
-    set_packet_option(fd, PACKET_AUXDATA, &1_i32)?;
-    set_packet_option(fd, PACKET_IGNORE_OUTGOING, &1_i32)?;
+    set_link_option(fd, PACKET_AUXDATA, &1_i32)?;
+    set_link_option(fd, PACKET_IGNORE_OUTGOING, &1_i32)?;
     let size = RECEIVE_BUFFER_SIZE;
     system::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
         .or_else(|_| system::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &size))
 }
 
-fn set_packet_option<T: Copy>(fd: BorrowedFd<'_>, name: i32, value: &T) -> io::Result<()> {
+fn set_link_option<T: Copy>(fd: BorrowedFd<'_>, name: i32, value: &T) -> io::Result<()> {
     system::set_option(fd, libc::SOL_PACKET, name, value)
 }
 
@@ -397,8 +392,8 @@ fn read(
 /// The tag, TPID and TCI, that the kernel keeps beside the frame.
 fn stripped_tag(control: &Control) -> Option<[u8; TAG_SIZE]> {
     let header_size = size_of::<libc::cmsghdr>();
-    // SAFETY: larger than the header and aligned for it; integers only. The message's data follows the
-    // header, whose size is a multiple of 8.
+    // SAFETY: larger than the header and aligned for it; integers only. The message's data follows
+    // the header, whose size is a multiple of 8.
     let (header, aux) = unsafe {
         let base = control.as_ptr().cast::<u8>();
         (
@@ -408,7 +403,7 @@ fn stripped_tag(control: &Control) -> Option<[u8; TAG_SIZE]> {
     };
     let is_aux = header.cmsg_level == libc::SOL_PACKET
         && header.cmsg_type == PACKET_AUXDATA
-        && header.cmsg_len as usize >= header_size + size_of::<AuxData>();
+        && header.cmsg_len >= header_size + size_of::<AuxData>();
     if !is_aux || aux.status & TP_STATUS_VLAN_VALID == 0 {
         return None;
     }
@@ -529,7 +524,7 @@ mod tests {
             drop(cache);
             assert_eq!(pool.free_chunks(), pool.region().chunks());
             let error = PacketQueue::open(&pool, 999_999, false).expect_err("no such device");
-            assert!(matches!(error, PacketError::NoDevice { ifindex: 999_999 }));
+            assert!(matches!(error, GroupError::NoDevice { ifindex: 999_999 }));
         });
     }
 }
