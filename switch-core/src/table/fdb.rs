@@ -23,7 +23,7 @@ mod slot;
 mod tests;
 
 use std::{
-    array, hint,
+    array, hint, iter,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
@@ -49,6 +49,28 @@ const ATTEMPTS: usize = 8;
 #[derive(Debug)]
 #[repr(align(64))]
 struct Bucket([Slot; SLOTS]);
+
+impl Bucket {
+    /// The slots that have `key`: one, but for the moment after two workers have entered it.
+    ///
+    /// All keys are compared before the first value is looked at: which of them it is cannot be
+    /// predicted, so a branch for each would cost more than the comparisons.
+    #[inline]
+    fn copies(&self, key: Key) -> impl Iterator<Item = (&Slot, Word)> {
+        let same = |(index, slot): (usize, &Slot)| u32::from(slot.has(key)) << index;
+        let mut candidates = self.0.iter().enumerate().map(same).sum::<u32>();
+        iter::from_fn(move || {
+            while candidates != 0 {
+                let slot = &self.0[candidates.trailing_zeros() as usize % SLOTS];
+                candidates &= candidates - 1;
+                if let Some(word) = slot.get(key) {
+                    return Some((slot, word));
+                }
+            }
+            None
+        })
+    }
+}
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
@@ -208,8 +230,9 @@ pub struct Fdb {
 }
 
 impl Fdb {
-    /// A table of at least `capacity` slots, rounded up to a power of two; some 15 in 16 can be in
-    /// use before the first address finds its buckets full, and half of them always.
+    /// A table of at least `capacity` slots, rounded up to a power of two. Half of them are in use
+    /// before a random address finds both its buckets full (measured: 55 to 60 %), and nearly all
+    /// once many more addresses than slots have come by.
     ///
     /// `hash_key` should be random and stay secret; a fixed one gives a table that tests can
     /// repeat. Nothing is allocated after this.
@@ -275,10 +298,8 @@ impl Fdb {
     pub fn lookup_at(&self, place: Place, now: Tick) -> Option<PortIndex> {
         let ageing = self.ageing.load(Relaxed);
         for bucket in self.candidates(place) {
-            for slot in &bucket.0 {
-                if let Some(word) = slot.get(place.key)
-                    && !word.has_expired(now, ageing)
-                {
+            for (_, word) in bucket.copies(place.key) {
+                if !word.has_expired(now, ageing) {
                     return Some(word.port());
                 }
             }
@@ -452,14 +473,9 @@ impl Fdb {
 
     #[inline]
     fn find(&self, place: Place) -> Option<(&Slot, Word)> {
-        for bucket in self.candidates(place) {
-            for slot in &bucket.0 {
-                if let Some(word) = slot.get(place.key) {
-                    return Some((slot, word));
-                }
-            }
-        }
-        None
+        let [left, right] = self.candidates(place);
+        let found = left.copies(place.key).next();
+        found.or_else(|| right.copies(place.key).next())
     }
 
     /// The slot that a new entry of `newcomer`'s takes, and what is in it: a free one in the
@@ -619,8 +635,8 @@ impl Fdb {
         // the same address, the one whose fence comes second sees the other's entry.
         fence(SeqCst);
         let copies = || {
-            let slots = self.candidates(place).into_iter().flat_map(|b| &b.0);
-            slots.filter_map(|slot| Some((slot, slot.get(place.key)?)))
+            let buckets = self.candidates(place).into_iter();
+            buckets.flat_map(|bucket| bucket.copies(place.key))
         };
         if copies().nth(1).is_none() {
             return;

@@ -226,12 +226,15 @@ impl Slot {
         Word(self.value.load(Acquire))
     }
 
+    /// The key is here, or has been and the slot is free now: a reason to [`get`](Self::get) it.
+    #[inline]
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.key.load(Relaxed) == key.0
+    }
+
     /// The entry of `key`, if it is here and stays here while it is read.
     #[inline]
     pub(super) fn get(&self, key: Key) -> Option<Word> {
-        if self.key.load(Relaxed) != key.0 {
-            return None;
-        }
         let (found, word) = self.entry()?;
         let right = found == key && word.field(NETWORK_SHIFT, NETWORK_BITS) == key.network_bits();
         right.then_some(word)
