@@ -21,7 +21,7 @@ use switch_core::wire::ethernet::Mac;
 use super::{
     Error, Namespace, Result, Trying as _,
     links::{Link, Peer},
-    netlink_io, quiet,
+    quiet,
 };
 use crate::sys::DEVICE_NAME_MAX;
 
@@ -221,7 +221,7 @@ async fn create(namespace: &Namespace, wanted: &HostPort) -> Result<Pair> {
     let mut message = veth.set_info_data(peer).build();
     message.attributes.extend(host.build().attributes);
     let request = namespace.netlink().link().add(message);
-    request.execute().await.trying(trying)?;
+    namespace.answer(request.execute(), trying).await?;
 
     let aliases = [host_alias(&wanted.port), switch_alias(&wanted.port)];
     let names = [wanted.device.clone(), switch_end(&wanted.device)];
@@ -266,7 +266,8 @@ async fn set_addresses(namespace: &Namespace, host: &Link, wanted: &[(IpAddr, u8
     let netlink = namespace.netlink();
     let trying = || format!("list the addresses of {}", host.name);
     let request = netlink.address().get().set_link_index_filter(host.ifindex);
-    let messages: Vec<_> = request.execute().try_collect().await.trying(trying)?;
+    let messages = request.execute().try_collect();
+    let messages: Vec<_> = namespace.answer(messages, trying).await?;
     let mut present = Vec::new();
     for message in messages {
         let Some(address) = address_of(&message) else {
@@ -274,12 +275,8 @@ async fn set_addresses(namespace: &Namespace, host: &Link, wanted: &[(IpAddr, u8
         };
         if is_ours(&message) && !wanted.contains(&address) {
             let trying = || format!("remove {}/{} from {}", address.0, address.1, host.name);
-            netlink
-                .address()
-                .del(message)
-                .execute()
-                .await
-                .trying(trying)?;
+            let request = netlink.address().del(message);
+            namespace.answer(request.execute(), trying).await?;
         } else {
             present.push(address);
         }
@@ -289,7 +286,7 @@ async fn set_addresses(namespace: &Namespace, host: &Link, wanted: &[(IpAddr, u8
         let origin = AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_ORIGIN));
         request.message_mut().attributes.push(origin);
         let trying = || format!("give {} the address {ip}/{prefix}", host.name);
-        request.execute().await.trying(trying)?;
+        namespace.answer(request.execute(), trying).await?;
     }
     Ok(())
 }
@@ -320,15 +317,16 @@ async fn change(
     let message: LinkMessage = what(LinkUnspec::new_with_index(link.ifindex)).build();
     let request = namespace.netlink().link().change(message);
     let trying = || format!("set up the device {}", link.name);
-    request.execute().await.trying(trying)
+    namespace.answer(request.execute(), trying).await
 }
 
 /// Deletes a device, and with it the other end. That it is gone already is no error.
 async fn delete(namespace: &Namespace, link: &Link) -> Result<()> {
     let request = namespace.netlink().link().del(link.ifindex);
-    match request.execute().await.map_err(netlink_io) {
-        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
-        other => other.trying(|| format!("delete the device {}", link.name)),
+    let trying = || format!("delete the device {}", link.name);
+    match namespace.answer(request.execute(), trying).await {
+        Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
+        result => result,
     }
 }
 

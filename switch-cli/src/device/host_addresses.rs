@@ -16,7 +16,7 @@ use rtnetlink::packet_route::{
 };
 use switch_core::wire::ethernet::Mac;
 
-use super::{Namespace, Result, Trying as _, links::Link, monitor::Event};
+use super::{Namespace, Result, links::Link, monitor::Event};
 
 /// The addresses in the filters of devices, by index.
 type Filters = BTreeMap<u32, BTreeSet<Mac>>;
@@ -43,11 +43,9 @@ impl Namespace {
     async fn filters(&self) -> Result<Filters> {
         let request = self.netlink().neighbours().get();
         let request = request.set_address_family(AddressFamily::Bridge);
-        let entries: Vec<_> = request
-            .execute()
-            .try_collect()
-            .await
-            .trying(|| "list the filters of devices".into())?;
+        let entries = request.execute().try_collect();
+        let action = || "list the filters of devices".into();
+        let entries: Vec<_> = self.answer(entries, action).await?;
         let mut filters = Filters::new();
         for entry in entries {
             // Without this flag it is an entry that a bridge has learned.

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{
 };
 use switch_core::wire::ethernet::Mac;
 
-use super::{Namespace, Result, Trying as _, netlink_io};
+use super::{Namespace, Result};
 
 /// Attributes of a tun device in `IFLA_INFO_DATA` (include/uapi/linux/if_link.h).
 mod tun {
@@ -122,11 +122,8 @@ impl Namespace {
         let request = self.netlink().link().get();
         let request =
             request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-        let messages: Vec<_> = request
-            .execute()
-            .try_collect()
-            .await
-            .trying(|| "list the devices".into())?;
+        let messages = request.execute().try_collect();
+        let messages: Vec<_> = self.answer(messages, || "list the devices".into()).await?;
         Ok(messages
             .iter()
             .filter_map(|message| self.link_of(message))
@@ -161,18 +158,17 @@ impl Namespace {
         action: impl FnOnce() -> String,
     ) -> Result<Option<Link>> {
         let mut answers = Box::pin(request.execute());
-        match answers.try_next().await.map_err(netlink_io) {
-            Ok(message) => Ok(message.and_then(|message| self.link_of(&message))),
+        match self.answer(answers.try_next(), action).await {
             // ERANGE and EINVAL: a text that no device can have for a name.
             Err(error)
                 if matches!(
-                    error.raw_os_error(),
+                    error.errno(),
                     Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)
                 ) =>
             {
                 Ok(None)
             }
-            Err(error) => Err(error).trying(action),
+            answer => Ok(answer?.and_then(|message| self.link_of(&message))),
         }
     }
 

@@ -18,9 +18,12 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 
-use std::{io, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::{io, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
 use crate::sys::ControlSocket;
+
+/// How long the kernel may take to answer. It waits for locks that a driver can hold for seconds.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// What went wrong with a device.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +73,14 @@ impl<T> Trying<T> for io::Result<T> {
     }
 }
 
-impl<T> Trying<T> for Result<T, rtnetlink::Error> {
-    fn trying(self, action: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(netlink_io).trying(action)
+impl Error {
+    /// The kernel's error number, if it is the kernel that refused.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Kernel { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
     }
 }
 
@@ -116,6 +124,20 @@ impl Namespace {
     #[must_use]
     pub fn inode(&self) -> u64 {
         self.inode
+    }
+
+    /// Waits for the answer to a netlink request, but not for ever: a message that the netlink
+    /// crate cannot read is an answer that never comes.
+    pub(crate) async fn answer<T>(
+        &self,
+        request: impl Future<Output = Result<T, rtnetlink::Error>>,
+        action: impl FnOnce() -> String,
+    ) -> Result<T> {
+        match tokio::time::timeout(ANSWER_TIME, request).await {
+            Ok(answer) => answer.map_err(netlink_io),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+        .trying(action)
     }
 
     /// The ioctl socket.

@@ -379,6 +379,12 @@ mod tests {
             until(monitor, removed("va")).await;
             other.ip(&format!("link set va netns {}", net.name()));
             until(monitor, added("va")).await;
+
+            // A guest's namespace that dies takes both ends along.
+            net.ip(&format!("link set vb netns {}", other.name()));
+            until(monitor, removed("vb")).await;
+            drop(other);
+            until(monitor, removed("va")).await;
         });
     }
 

@@ -410,7 +410,11 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::testing::{Net, Unshared, in_net};
+    use crate::device::{
+        links::XdpMode,
+        testing::{Net, Unshared, in_net},
+    };
+    use switch_core::port::xdp::program::{self, Program};
 
     const GUEST: Use = Use {
         role: Role::Guest,
@@ -533,6 +537,46 @@ mod tests {
         near.ip("link add va type veth peer name eth7");
         near.ip(&format!("link set eth7 netns {}", far.pid()));
         check_both_ends(&near, &|command| far.run(command));
+    }
+
+    #[test]
+    fn a_program_on_the_device_delays_what_it_must() {
+        let (near, far) = (Net::new("near"), Net::new("far"));
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        near.ip("link add va type veth peer name eth7");
+        near.ip(&format!("link set eth7 netns {}", far.name()));
+        near.ip("link set va up");
+        far.ip("link set eth7 up");
+        let listing = || (near.run("ethtool -k va"), far.run("ethtool -k eth7"));
+        let found = listing();
+        in_net(&near, async |namespace| {
+            attached(&namespace, "va", directory).await;
+            let link = namespace.link("va").await.unwrap().unwrap();
+            let mut program = Program::load(program::Role::Guest).unwrap();
+            program.attach(link.ifindex).unwrap();
+            let xdp = namespace.link("va").await.unwrap().unwrap().xdp;
+            assert_eq!(xdp.unwrap().mode, XdpMode::Native);
+
+            let again = attached(&namespace, "va", directory).await;
+            assert_eq!(again.refused, []);
+            let (near, far) = listing();
+            assert_set(&near, &far);
+
+            // Too early: the veth refuses to have its segmentation back.
+            let report = detach(&namespace, link.ifindex, directory).await.unwrap();
+            let early = report
+                .refused
+                .iter()
+                .map(|refused| refused.feature.as_str());
+            assert!(early.into_iter().any(|name| name == "tx-tcp-segmentation"));
+            assert_eq!(on_record(&namespace, directory).len(), 1);
+
+            program.detach();
+            let report = detach(&namespace, link.ifindex, directory).await.unwrap();
+            assert_eq!((report.refused, report.advice), (vec![], None));
+        });
+        assert_eq!(listing(), found);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
     packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
@@ -145,8 +145,10 @@ impl Namespace {
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(message));
         request.header.flags = NLM_F_REQUEST;
         let mut answers = self.netlink().clone().request(request).ok()?;
+        let answer = async { Ok(answers.next().await) };
+        let answer = self.answer(answer, || "identify a network namespace".into());
         let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) =
-            answers.next().await?.payload
+            answer.await.ok()??.payload
         else {
             return None;
         };
@@ -165,7 +167,9 @@ impl Namespace {
         let mut request = self.netlink().link().get().match_index(peer.ifindex);
         let target = LinkAttribute::IfNetnsId(peer.nsid?);
         request.message_mut().attributes.push(target);
-        let message = Box::pin(request.execute()).next().await?.ok()?;
+        let mut answers = Box::pin(request.execute());
+        let answer = self.answer(answers.try_next(), || "name a far end".into());
+        let message = answer.await.ok()??;
         message
             .attributes
             .into_iter()

@@ -10,18 +10,19 @@ use std::{fs, io, path::PathBuf};
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::{AddressFamily, address::AddressScope};
 
-use super::{Namespace, Result, Trying as _};
+use super::{Namespace, Result};
 
 /// Whether a device has an IPv6 address that somebody gave it. Then IPv6 must stay: switching it
 /// off would delete the address for good.
 pub(super) async fn has_ipv6(namespace: &Namespace, ifindex: u32) -> Result<bool> {
     let request = namespace.netlink().address().get();
-    let addresses: Vec<_> = request
+    let addresses = request
         .set_link_index_filter(ifindex)
         .execute()
-        .try_collect()
-        .await
-        .trying(|| "list addresses".into())?;
+        .try_collect();
+    let addresses: Vec<_> = namespace
+        .answer(addresses, || "list addresses".into())
+        .await?;
     Ok(addresses.iter().any(|address| {
         address.header.family == AddressFamily::Inet6 && address.header.scope != AddressScope::Link
     }))

@@ -6,7 +6,7 @@
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, Stats64};
 
-use super::{Namespace, Result, Trying as _, links::Link};
+use super::{Namespace, Result, links::Link};
 
 /// Counters of a device (`struct rtnl_link_stats64`, include/uapi/linux/if_link.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,10 +124,11 @@ impl Namespace {
         // Another namespace's device, by the number of the namespace (Linux 4.20).
         let target = nsid.map(LinkAttribute::IfNetnsId);
         request.message_mut().attributes.extend(target);
-        let answer = Box::pin(request.execute()).try_next().await;
-        let message = match answer.map_err(super::netlink_io) {
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
-            other => other.trying(|| "read the counters of a device".into())?,
+        let mut answers = Box::pin(request.execute());
+        let action = || "read the counters of a device".into();
+        let message = match self.answer(answers.try_next(), action).await {
+            Err(error) if error.errno() == Some(libc::ENODEV) => return Ok(None),
+            answer => answer?,
         };
         let attributes = message.into_iter().flat_map(|message| message.attributes);
         let mut stats = attributes.filter_map(|attribute| match attribute {
