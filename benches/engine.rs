@@ -166,7 +166,7 @@ fn forwarding(criterion: &mut Criterion) {
             let mut bench = Bench::new();
             for number in 0..flows {
                 let mac = Bench::station(number, to as u8);
-                bench.fdb.learn(WEB, mac, PortIndex::new(to), Tick(1), None);
+                let _ = bench.fdb.learn(WEB, mac, PortIndex::new(to), Tick(1), None);
             }
             let mut next = 0;
             group.bench_function(BenchmarkId::new(kind, flows), |bencher| {
