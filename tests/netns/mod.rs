@@ -1,4 +1,5 @@
 //! Tests in real network namespaces: they need root, and fail without.
 
+mod afxdp;
 mod kit;
 mod program;

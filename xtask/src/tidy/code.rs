@@ -12,6 +12,7 @@ const ISLANDS: &[&str] = &[
     "benches/alloc.rs",
     "benches/src/alloc.rs",
     "tests/src/alloc.rs",
+    "tests/src/peer.rs",
     "tests/src/sys.rs",
 ];
 
