@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     os::{fd::AsFd as _, unix::process::CommandExt as _},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -497,14 +498,19 @@ fn a_killed_process_leaves_nothing() {
     child.wait().expect("wait");
 }
 
-#[test]
-fn without_privilege_the_error_names_it() {
+/// A copy of this binary: its own directory may be closed to others.
+fn copy_for_others() -> (tempfile::TempDir, PathBuf) {
     assert!(sys::is_root(), "this test gives up root and so needs it");
-    // The binary's directory may be closed to others: a copy is not.
     let directory = tempfile::tempdir().expect("directory");
     run("chmod", &["755", directory.path().to_str().expect("UTF-8")]).expect("chmod");
     let copy = directory.path().join("all");
     std::fs::copy(std::env::current_exe().expect("own path"), &copy).expect("copy");
+    (directory, copy)
+}
+
+#[test]
+fn without_privilege_the_error_names_it() {
+    let (_directory, copy) = copy_for_others();
     let mut command = another_process(Command::new(&copy), "0");
     let output = command
         .uid(65534)
@@ -517,4 +523,29 @@ fn without_privilege_the_error_names_it() {
         text.contains("load: no privilege to load BPF programs: run as root"),
         "{text}"
     );
+}
+
+#[test]
+fn three_capabilities_are_enough() {
+    let (near, _far) = pair(1);
+    let (_directory, copy) = copy_for_others();
+    let mut command = near.command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.args([
+        "--inh-caps=-all,+bpf,+net_admin,+perfmon",
+        "--ambient-caps=-all,+bpf,+net_admin,+perfmon",
+    ]);
+    command.arg(copy).current_dir("/");
+    let ifindex = near.ifindex("veA").expect("ifindex");
+    let mut child = another_process(command, &ifindex.to_string())
+        .spawn()
+        .expect("spawn");
+    let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let is_attached = lines.map_while(Result::ok).any(|line| line == "attached");
+    let seen = seen(&near, "veA");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    assert!(is_attached);
+    let (mode, _, name) = seen.expect("a program");
+    assert_eq!((mode, name.as_str()), (1, "shunt_guest_sg"));
 }

@@ -25,7 +25,11 @@ pub use xdp_ebpf::{HostAddress, MAX_HOST_ADDRESSES, MAX_QUEUES, Outcome, PROGRAM
 use super::attached::{self, Attached};
 
 /// The object that the build script has made. All programs and maps of one device are in it.
+#[cfg(not(loom))]
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shunt-xdp"));
+/// Models load no program.
+#[cfg(loom)]
+static OBJECT: &[u8] = &[];
 
 /// How long a program of ours whose holder has just been killed may stay on the device: the
 /// kernel gives links back when it comes to it.
@@ -76,8 +80,8 @@ impl fmt::Display for Mode {
 pub enum ProgramError {
     /// The process may not use BPF.
     #[error(
-        "no privilege to {0}: run as root, or with the capabilities CAP_BPF, CAP_NET_ADMIN and \
-         CAP_SYS_ADMIN (before kernel 5.11 a low `ulimit -l` looks the same)"
+        "no privilege to {0}: run as root, or with the capabilities CAP_BPF, CAP_PERFMON and \
+         CAP_NET_ADMIN (before kernel 5.11 a low `ulimit -l` looks the same)"
     )]
     NoPrivilege(&'static str),
     /// The kernel was built without BPF.
