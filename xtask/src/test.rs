@@ -83,10 +83,9 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
     }
 
     let mut loom = Command::new("cargo");
-    loom.args("test -p switch-core --lib --release loom".split(' '))
+    loom.args("test -p switch-core --lib --profile loom loom".split(' '))
         .current_dir(root)
-        .env("RUSTFLAGS", "--cfg loom")
-        .env("CARGO_TARGET_DIR", target.join("loom"));
+        .env("RUSTFLAGS", "--cfg loom");
     libtest(parts, "loom models", loom);
 }
 
