@@ -43,11 +43,13 @@ drop_reasons! {
     TooLong = "too_long",
     /// The source address is a group address or null, which no station has.
     SourceInvalid = "source_invalid",
-    /// To a reserved group address (01-80-C2-00-00-0x), which bridges do not relay; see `forward_reserved`.
+    /// To a reserved group address (01-80-C2-00-00-0x), which bridges do not relay; see
+    /// `forward_reserved`.
     ReservedGroup = "reserved_group",
     /// Tagged on a port that takes untagged frames only (an access port, or `accept = "untagged"`).
     TaggedNotAccepted = "tagged_not_accepted",
-    /// Untagged on a port that takes tagged frames only (no `native` network, or `accept = "tagged"`).
+    /// Untagged on a port that takes tagged frames only (no `native` network, or
+    /// `accept = "tagged"`).
     UntaggedNotAccepted = "untagged_not_accepted",
     /// The outer tag's TPID is not the one that the port uses; see `tpid`.
     TpidMismatch = "tpid_mismatch",

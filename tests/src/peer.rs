@@ -1,8 +1,9 @@
 //! An AF_XDP socket of other make, at the other end of the wire: xsk-rs over libxdp.
 //!
 //! # Who may own a frame
-//! The peer has memory of its own. A frame of it is in `free`, or with the kernel; what was received
-//! is copied out before its frame goes back. Nothing outside of this module sees an address.
+//! The peer has memory of its own. A frame of it is in `free`, or with the kernel; what was
+//! received is copied out before its frame goes back. Nothing outside of this module sees an
+//! address.
 #![allow(
     unsafe_code,
     reason = "xsk-rs leaves it to its user that a frame is in one place at a time"
@@ -44,7 +45,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Binds a queue of a device in the calling thread's namespace, in copy mode, with multi-buffer.
+    /// Binds a queue of a device in the calling thread's namespace, in copy mode, with
+    /// multi-buffer.
     /// The caller steers frames to [`fd`](Self::fd).
     ///
     /// # Errors

@@ -66,7 +66,7 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
     libtest(parts, "unit tests", call(format!("{test} --lib --bins")));
     libtest(parts, "doc tests", call(format!("{test} --doc")));
 
-    let mut simulation = call(format!("{test} --test all -- {SIMULATION}"));
+    let mut simulation = call(format!("{test} --test all -- {SIMULATION} --show-output"));
     simulation.env("SHUNT_SIM_FRAMES", SIMULATION_FRAMES);
     libtest(parts, "simulation", simulation);
 

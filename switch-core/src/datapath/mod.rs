@@ -90,7 +90,8 @@ pub fn forward(
     let mut table = [Entry::EMPTY; BURST];
     let entries = &mut table[..burst.len()];
 
-    // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress filtering.
+    // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress
+    // filtering.
     classify::classify(context, rules, burst, cache.region(), entries);
     // 3. Secure, 4. look up the flow, 5. police: with the policy stages.
     for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
