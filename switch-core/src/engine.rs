@@ -207,6 +207,12 @@ impl Engine {
         self.shared.pool.region()
     }
 
+    /// The free frames, to open queues with.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.shared.pool
+    }
+
     /// A cache of free frames for the control thread: to fill the rings of a queue that is to be
     /// attached.
     pub fn cache(&mut self) -> &mut FrameCache {

@@ -71,6 +71,8 @@ pub struct Worker {
     wait_set: WaitSet,
     burst: Burst,
     handed: ArrayVec<Handed, BURST>,
+    /// When the kernel's counters were read last.
+    refreshed: Tick,
 }
 
 impl Worker {
@@ -89,6 +91,7 @@ impl Worker {
             wait_set,
             burst: Burst::new(),
             handed: ArrayVec::new(),
+            refreshed: Tick(0),
             shared,
         }
     }
@@ -104,6 +107,12 @@ impl Worker {
         }
         turn.frames += self.take_over();
         turn.pending = self.kick();
+        if self.refreshed != now {
+            self.refreshed = now;
+            for served in &self.served {
+                served.queue.refresh_statistics();
+            }
+        }
         turn
     }
 

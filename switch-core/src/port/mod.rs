@@ -91,6 +91,16 @@ impl Queue {
         }
     }
 
+    /// Brings the counters that the kernel keeps up to date: a system call, for once a second.
+    pub fn refresh_statistics(&self) {
+        match self {
+            Self::Sim(_) => {}
+            // They fail only when the socket is of no use any more; then nothing is counted there.
+            Self::Xdp(queue) => drop(queue.refresh_statistics()),
+            Self::Group(queue) => drop(queue.refresh_statistics()),
+        }
+    }
+
     /// Whether frames can be sent through it.
     #[must_use]
     pub fn can_transmit(&self) -> bool {

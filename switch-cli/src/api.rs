@@ -1,0 +1,254 @@
+//! What goes over the control socket: the JSON shapes that daemon and client share. They are
+//! stable: names and not indices, snake_case, units in the names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Counts of dropped frames by reason.
+pub type Drops = BTreeMap<String, u64>;
+
+/// How a port does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Frames cross.
+    Up,
+    /// The device is there, and down or without a carrier.
+    Down,
+    /// There is no such device.
+    Missing,
+    /// The device cannot be used; the reason says why. It is tried again.
+    Error,
+}
+
+impl State {
+    /// The word in JSON and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Missing => "missing",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// An element of `GET /v1/ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The name in the configuration.
+    pub name: String,
+    /// The interface.
+    pub device: String,
+    /// `guest`, `uplink` or `host`.
+    pub role: String,
+    /// How it does.
+    pub state: State,
+    /// What is wrong, or noteworthy, and what to do about it.
+    pub reason: Option<String>,
+    /// Where its XDP program runs, `native` or `generic`; null while it is not attached.
+    pub mode: Option<String>,
+    /// Whether the driver works on the engine's memory itself.
+    pub zero_copy: bool,
+    /// Queues that the engine serves.
+    pub queues: usize,
+    /// Longest payload in bytes; null while there is no device.
+    pub mtu: Option<u32>,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received, without FCS.
+    pub rx_bytes: u64,
+    /// Frames transmitted.
+    pub tx_frames: u64,
+    /// Bytes transmitted, without FCS.
+    pub tx_bytes: u64,
+    /// Frames dropped, by reason: the engine's, the XDP program's, and what the kernel's sockets
+    /// and device report.
+    pub drops: Drops,
+}
+
+/// A network that a port is a member of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The network's name.
+    pub network: String,
+    /// The VID of its frames on this port; null where they are untagged.
+    pub vid: Option<u16>,
+}
+
+/// The answer of `GET /v1/ports/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortDetail {
+    /// All that the list has.
+    #[serde(flatten)]
+    pub port: Port,
+    /// The device's index; null while it is missing.
+    pub ifindex: Option<u32>,
+    /// Why the mode is `generic`; null otherwise.
+    pub mode_reason: Option<String>,
+    /// Frames longer than one buffer are received.
+    pub multi_buffer: bool,
+    /// The network of untagged frames; null where they are dropped.
+    pub untagged: Option<String>,
+    /// The networks, with the tag that frames leave with.
+    pub networks: Vec<Membership>,
+    /// The outer tag's protocol, as in `0x8100`.
+    pub tpid: String,
+    /// Frames never go between two isolated ports.
+    pub isolated: bool,
+    /// Most addresses learnt; null without a limit.
+    pub mac_limit: Option<u32>,
+    /// Dynamic addresses behind it.
+    pub fdb_entries: u32,
+    /// The worker of each queue.
+    pub workers: Vec<usize>,
+}
+
+/// An element of `GET /v1/networks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The name in the configuration.
+    pub name: String,
+    /// The VLAN on uplinks; null when private.
+    pub vid: Option<u16>,
+    /// The names of its ports.
+    pub ports: Vec<String>,
+    /// Entries in its forwarding database.
+    pub fdb_entries: u32,
+    /// Frames that went to all its ports.
+    pub flooded_frames: u64,
+}
+
+/// A port of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The port's name.
+    pub port: String,
+    /// `guest`, `uplink` or `host`.
+    pub role: String,
+    /// How the port does.
+    pub state: State,
+    /// The VID that the network's frames leave with; null for untagged.
+    pub vid: Option<u16>,
+}
+
+/// The answer of `GET /v1/networks/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDetail {
+    /// All that the list has.
+    #[serde(flatten)]
+    pub network: Network,
+    /// Its ports.
+    pub members: Vec<Member>,
+}
+
+/// An element of `GET /v1/fdb`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FdbEntry {
+    /// The network.
+    pub network: String,
+    /// Its VLAN; null when private.
+    pub vid: Option<u16>,
+    /// The station's address.
+    pub mac: String,
+    /// The port that it is behind.
+    pub port: String,
+    /// `dynamic` or `static`.
+    pub kind: String,
+    /// Seconds since the last frame from it; null for a static entry.
+    pub age_s: Option<u32>,
+}
+
+/// An element of `GET /v1/workers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its position.
+    pub index: usize,
+    /// The core that it is bound to; null when it is not.
+    pub core: Option<usize>,
+    /// The names of the ports that it serves queues of.
+    pub ports: Vec<String>,
+    /// Frames received.
+    pub frames: u64,
+    /// Bursts that they came in.
+    pub bursts: u64,
+    /// How much of the last second it had nothing to do.
+    pub idle_percent: f64,
+}
+
+/// An element of `GET /v1/counters`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// What is counted.
+    pub name: String,
+    /// Of whom: `switch`, `port/NAME`, `network/NAME` or `worker/INDEX`.
+    pub scope: String,
+    /// The count.
+    pub value: u64,
+    /// What it means, for people.
+    pub text: String,
+}
+
+/// The body of `POST /v1/fdb`: a static entry, which stays until the daemon ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewFdbEntry {
+    /// The network.
+    pub network: String,
+    /// The station's address.
+    pub mac: String,
+    /// The port, a member of the network.
+    pub port: String,
+}
+
+/// The query of `DELETE /v1/fdb`: entries that match all that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FdbFilter {
+    /// Behind this port.
+    pub port: Option<String>,
+    /// Of this network.
+    pub network: Option<String>,
+    /// Of this address.
+    pub mac: Option<String>,
+    /// Static entries too.
+    #[serde(default, rename = "static")]
+    pub include_static: bool,
+}
+
+/// The answer to what removes forwarding entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// How many were removed.
+    pub removed: usize,
+}
+
+/// The answer of `POST /v1/reload`: what differs now, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Ports that are new.
+    pub ports_added: Vec<String>,
+    /// Ports that are gone.
+    pub ports_removed: Vec<String>,
+    /// Ports that were detached and are attached anew.
+    pub ports_reattached: Vec<String>,
+    /// Ports that kept their device and follow other rules now.
+    pub ports_changed: Vec<String>,
+    /// Networks that are new.
+    pub networks_added: Vec<String>,
+    /// Networks that are gone.
+    pub networks_removed: Vec<String>,
+}
+
+/// The body of every answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// What is wrong.
+    pub error: String,
+    /// What to do.
+    pub help: String,
+    /// For an invalid configuration, the report with all errors, as `shunt check` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+}

@@ -1,0 +1,185 @@
+//! All about one thing, for people: a line for each fact.
+
+use std::fmt::{Display, Write as _};
+
+use crate::api::{Membership, NetworkDetail, PortDetail};
+
+/// Lines of a key and a value, the values below each other.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, key: &str, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{:<15}{value}", format!("{key}:"));
+    }
+
+    fn under(&mut self, key: &str, value: impl Display) {
+        // As above.
+        let _ = writeln!(self.0, "  {key:<28}{value}");
+    }
+
+    fn title(&mut self, title: &str) {
+        self.0.push_str(title);
+        self.0.push_str(":\n");
+    }
+}
+
+/// The page of a port.
+pub fn port(detail: &PortDetail) -> String {
+    let port = &detail.port;
+    let mut page = Page::default();
+    page.line("Name", &port.name);
+    let index = detail.ifindex.map(|index| format!(" (index {index})"));
+    page.line(
+        "Device",
+        format!("{}{}", port.device, index.unwrap_or_default()),
+    );
+    page.line("Role", &port.role);
+    page.line("State", port.state.name());
+    if let Some(reason) = &port.reason {
+        page.line("Reason", reason);
+    }
+    if let Some(mode) = &port.mode {
+        let copy = if port.zero_copy { "zero copy" } else { "copy" };
+        let buffers = if detail.multi_buffer {
+            ", jumbo frames"
+        } else {
+            ""
+        };
+        page.line("Mode", format!("{mode}, {copy}{buffers}"));
+    }
+    if let Some(reason) = &detail.mode_reason {
+        page.line("Not native", reason);
+    }
+    let workers: Vec<_> = detail.workers.iter().map(ToString::to_string).collect();
+    match workers.as_slice() {
+        [] => page.line("Queues", port.queues),
+        workers => page.line(
+            "Queues",
+            format!("{} (workers {})", port.queues, workers.join(", ")),
+        ),
+    }
+    if let Some(mtu) = port.mtu {
+        page.line("MTU", mtu);
+    }
+    page.line("Untagged", detail.untagged.as_deref().unwrap_or("dropped"));
+    page.line("TPID", &detail.tpid);
+    page.line("Isolated", if detail.isolated { "yes" } else { "no" });
+    let limit = detail.mac_limit.map(|limit| format!(" of at most {limit}"));
+    page.line(
+        "Addresses",
+        format!("{} learnt{}", detail.fdb_entries, limit.unwrap_or_default()),
+    );
+    page.title("Networks");
+    for Membership { network, vid } in &detail.networks {
+        page.under(network, tag(*vid));
+    }
+    page.title("Traffic");
+    for (name, value) in [
+        ("rx_frames", port.rx_frames),
+        ("rx_bytes", port.rx_bytes),
+        ("tx_frames", port.tx_frames),
+        ("tx_bytes", port.tx_bytes),
+    ] {
+        page.under(name, value);
+    }
+    let drops = || port.drops.iter().filter(|(_, count)| **count != 0);
+    if drops().next().is_some() {
+        page.title("Drops");
+        drops().for_each(|(reason, count)| page.under(reason, count));
+    }
+    page.0
+}
+
+/// The page of a network.
+pub fn network(detail: &NetworkDetail) -> String {
+    let network = &detail.network;
+    let mut page = Page::default();
+    page.line("Name", &network.name);
+    match network.vid {
+        Some(vid) => page.line("VLAN", vid),
+        None => page.line("VLAN", "none: private to this host"),
+    }
+    page.line("Addresses", network.fdb_entries);
+    page.line("Flooded", format!("{} frames", network.flooded_frames));
+    page.title("Ports");
+    for member in &detail.members {
+        let state = member.state.name();
+        let text = format!("{:<8}{:<9}{}", member.role, state, tag(member.vid));
+        page.under(&member.port, text);
+    }
+    page.0
+}
+
+fn tag(vid: Option<u16>) -> String {
+    vid.map_or_else(|| "untagged".to_owned(), |vid| format!("tagged {vid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Member, Network, Port, State};
+
+    #[test]
+    fn a_port() {
+        let port_detail = PortDetail {
+            port: Port {
+                name: "firewall".into(),
+                device: "veF".into(),
+                role: "guest".into(),
+                state: State::Up,
+                reason: Some("the other end's offloads: run ethtool there".into()),
+                mode: Some("generic".into()),
+                zero_copy: false,
+                queues: 2,
+                mtu: Some(1500),
+                rx_frames: 10,
+                rx_bytes: 1000,
+                tx_frames: 20,
+                tx_bytes: 2000,
+                drops: [("hidden_tag".to_owned(), 2), ("mac_limit".to_owned(), 0)].into(),
+            },
+            ifindex: Some(12),
+            mode_reason: Some("the driver has no native XDP".into()),
+            multi_buffer: true,
+            untagged: Some("backstage".into()),
+            networks: vec![
+                Membership {
+                    network: "backstage".into(),
+                    vid: None,
+                },
+                Membership {
+                    network: "web".into(),
+                    vid: Some(20),
+                },
+            ],
+            tpid: "0x8100".into(),
+            isolated: false,
+            mac_limit: Some(16),
+            fdb_entries: 3,
+            workers: vec![0, 1],
+        };
+        insta::assert_snapshot!(port(&port_detail));
+    }
+
+    #[test]
+    fn a_network() {
+        let detail = NetworkDetail {
+            network: Network {
+                name: "web".into(),
+                vid: Some(20),
+                ports: vec!["firewall".into()],
+                fdb_entries: 3,
+                flooded_frames: 4,
+            },
+            members: vec![Member {
+                port: "firewall".into(),
+                role: "guest".into(),
+                state: State::Down,
+                vid: Some(20),
+            }],
+        };
+        insta::assert_snapshot!(network(&detail));
+    }
+}

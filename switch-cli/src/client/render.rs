@@ -1,0 +1,345 @@
+//! Lists as tables for people: aligned columns without lines, as wide as they need to be.
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::api::{Counter, FdbEntry, Network, Port, Reloaded, Removed, Worker};
+
+/// JSON for programs, and still readable.
+pub fn json(value: &impl Serialize) -> String {
+    // What comes from JSON, or from plain structures, can be written as JSON.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// A column's title and where its content stands.
+type Column = (&'static str, CellAlignment);
+
+const fn left(title: &'static str) -> Column {
+    (title, CellAlignment::Left)
+}
+
+const fn right(title: &'static str) -> Column {
+    (title, CellAlignment::Right)
+}
+
+/// Rows under titles; without rows, a sentence.
+fn table(columns: &[Column], rows: Vec<Vec<String>>, nothing: &str) -> String {
+    if rows.is_empty() {
+        return format!("{nothing}\n");
+    }
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(columns.iter().map(|(title, _)| *title));
+    for (index, (_, alignment)) in columns.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(*alignment);
+            column.set_padding((0, 2));
+        }
+    }
+    table.add_rows(rows);
+    let lines = table.lines();
+    lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(",")
+    }
+}
+
+/// The table of ports.
+pub fn ports(ports: &[Port]) -> String {
+    let columns = [
+        left("NAME"),
+        left("DEVICE"),
+        left("ROLE"),
+        left("STATE"),
+        left("MODE"),
+        right("QUEUES"),
+        right("MTU"),
+        right("RX-FRAMES"),
+        right("TX-FRAMES"),
+        right("DROPS"),
+        left("REASON"),
+    ];
+    let row = |port: &Port| {
+        let mode = match (&port.mode, port.zero_copy) {
+            (Some(mode), true) => format!("{mode},zero-copy"),
+            (mode, _) => or_dash(mode.as_ref()),
+        };
+        vec![
+            port.name.clone(),
+            port.device.clone(),
+            port.role.clone(),
+            port.state.name().to_owned(),
+            mode,
+            port.queues.to_string(),
+            or_dash(port.mtu),
+            port.rx_frames.to_string(),
+            port.tx_frames.to_string(),
+            port.drops.values().sum::<u64>().to_string(),
+            port.reason.clone().unwrap_or_default(),
+        ]
+    };
+    let nothing = "no ports: the configuration has no [[port]]";
+    table(&columns, ports.iter().map(row).collect(), nothing)
+}
+
+/// The table of networks.
+pub fn networks(networks: &[Network]) -> String {
+    let columns = [
+        left("NAME"),
+        right("VID"),
+        right("FDB-ENTRIES"),
+        right("FLOODED-FRAMES"),
+        left("PORTS"),
+    ];
+    let row = |network: &Network| {
+        vec![
+            network.name.clone(),
+            or_dash(network.vid),
+            network.fdb_entries.to_string(),
+            network.flooded_frames.to_string(),
+            list(&network.ports),
+        ]
+    };
+    let nothing = "no networks: the configuration has no [[network]]";
+    table(&columns, networks.iter().map(row).collect(), nothing)
+}
+
+/// The table of forwarding entries.
+pub fn fdb(entries: &[FdbEntry]) -> String {
+    let columns = [
+        left("NETWORK"),
+        right("VID"),
+        left("MAC"),
+        left("PORT"),
+        left("KIND"),
+        right("AGE-S"),
+    ];
+    let row = |entry: &FdbEntry| {
+        vec![
+            entry.network.clone(),
+            or_dash(entry.vid),
+            entry.mac.clone(),
+            entry.port.clone(),
+            entry.kind.clone(),
+            or_dash(entry.age_s),
+        ]
+    };
+    let nothing = "no addresses are known";
+    table(&columns, entries.iter().map(row).collect(), nothing)
+}
+
+/// The table of workers.
+pub fn workers(workers: &[Worker]) -> String {
+    let columns = [
+        right("INDEX"),
+        right("CORE"),
+        right("FRAMES"),
+        right("BURSTS"),
+        right("IDLE-%"),
+        left("PORTS"),
+    ];
+    let row = |worker: &Worker| {
+        vec![
+            worker.index.to_string(),
+            or_dash(worker.core),
+            worker.frames.to_string(),
+            worker.bursts.to_string(),
+            format!("{:.1}", worker.idle_percent),
+            list(&worker.ports),
+        ]
+    };
+    table(&columns, workers.iter().map(row).collect(), "no workers")
+}
+
+/// The table of counters; those that are 0 on demand.
+pub fn counters(counters: &[Counter], all: bool) -> String {
+    let columns = [left("SCOPE"), left("NAME"), right("VALUE"), left("TEXT")];
+    let shown = counters.iter().filter(|counter| all || counter.value != 0);
+    let row = |counter: &Counter| {
+        vec![
+            counter.scope.clone(),
+            counter.name.clone(),
+            counter.value.to_string(),
+            counter.text.clone(),
+        ]
+    };
+    let nothing = "nothing has been counted yet; --all shows counters that are 0";
+    table(&columns, shown.map(row).collect(), nothing)
+}
+
+/// What a reload changed.
+pub fn reloaded(reloaded: &Reloaded) -> String {
+    let parts = [
+        ("ports added", &reloaded.ports_added),
+        ("ports removed", &reloaded.ports_removed),
+        ("ports attached anew", &reloaded.ports_reattached),
+        ("ports changed", &reloaded.ports_changed),
+        ("networks added", &reloaded.networks_added),
+        ("networks removed", &reloaded.networks_removed),
+    ];
+    let lines: String = parts
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(title, names)| format!("{title}: {}\n", names.join(", ")))
+        .collect();
+    if lines.is_empty() {
+        "reloaded: the same ports and networks as before\n".to_owned()
+    } else {
+        lines
+    }
+}
+
+/// How many forwarding entries were removed.
+pub fn removed(removed: Removed) -> String {
+    let plural = if removed.removed == 1 {
+        "entry"
+    } else {
+        "entries"
+    };
+    format!("{} {plural} removed\n", removed.removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::State;
+
+    pub fn port() -> Port {
+        Port {
+            name: "guest-a".into(),
+            device: "veA".into(),
+            role: "guest".into(),
+            state: State::Up,
+            reason: None,
+            mode: Some("native".into()),
+            zero_copy: false,
+            queues: 2,
+            mtu: Some(1500),
+            rx_frames: 120_345,
+            rx_bytes: 9_000_000,
+            tx_frames: 7,
+            tx_bytes: 420,
+            drops: [("hidden_tag".to_owned(), 2), ("mac_limit".to_owned(), 1)].into(),
+        }
+    }
+
+    #[test]
+    fn ports_as_a_table() {
+        let missing = Port {
+            name: "up0".into(),
+            device: "eth1".into(),
+            role: "uplink".into(),
+            state: State::Missing,
+            reason: Some("there is no interface eth1; the port comes up when it appears".into()),
+            mode: None,
+            queues: 0,
+            mtu: None,
+            drops: [].into(),
+            rx_frames: 0,
+            ..port()
+        };
+        let nic = Port {
+            zero_copy: true,
+            ..port()
+        };
+        insta::assert_snapshot!(ports(&[port(), missing, nic]));
+        insta::assert_snapshot!(ports(&[]));
+    }
+
+    #[test]
+    fn ports_as_json() {
+        insta::assert_snapshot!(json(&[port()]));
+    }
+
+    #[test]
+    fn networks_as_a_table() {
+        let web = Network {
+            name: "web".into(),
+            vid: Some(20),
+            ports: vec!["guest-a".into(), "up0".into()],
+            fdb_entries: 12,
+            flooded_frames: 3,
+        };
+        let backstage = Network {
+            name: "backstage".into(),
+            vid: None,
+            ports: vec![],
+            ..web.clone()
+        };
+        insta::assert_snapshot!(networks(&[web, backstage]));
+    }
+
+    #[test]
+    fn addresses_as_a_table() {
+        let dynamic = FdbEntry {
+            network: "web".into(),
+            vid: Some(20),
+            mac: "52:54:00:12:34:56".into(),
+            port: "guest-a".into(),
+            kind: "dynamic".into(),
+            age_s: Some(17),
+        };
+        let bound = FdbEntry {
+            network: "backstage".into(),
+            vid: None,
+            kind: "static".into(),
+            age_s: None,
+            ..dynamic.clone()
+        };
+        insta::assert_snapshot!(fdb(&[dynamic, bound]));
+    }
+
+    #[test]
+    fn workers_as_a_table() {
+        let worker = Worker {
+            index: 0,
+            core: Some(1),
+            ports: vec!["guest-a".into()],
+            frames: 1000,
+            bursts: 40,
+            idle_percent: 99.56,
+        };
+        insta::assert_snapshot!(workers(&[worker]));
+    }
+
+    #[test]
+    fn counters_as_a_table() {
+        let some = Counter {
+            name: "hidden_tag".into(),
+            scope: "port/guest-a".into(),
+            value: 2,
+            text: "A further tag would come to light.".into(),
+        };
+        let none = Counter {
+            value: 0,
+            ..some.clone()
+        };
+        insta::assert_snapshot!(counters(&[some, none.clone()], false));
+        insta::assert_snapshot!(counters(&[none], false));
+    }
+
+    #[test]
+    fn what_a_reload_says() {
+        assert_eq!(
+            reloaded(&Reloaded::default()),
+            "reloaded: the same ports and networks as before\n"
+        );
+        let some = Reloaded {
+            ports_added: vec!["a".into(), "b".into()],
+            networks_removed: vec!["old".into()],
+            ..Reloaded::default()
+        };
+        insta::assert_snapshot!(reloaded(&some));
+    }
+}

@@ -1,0 +1,249 @@
+//! One port's hold on its device: offloads, XDP program and sockets, made and given back together.
+
+use std::{
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use switch_core::{
+    config::snapshot::Role,
+    mem::Pool,
+    port::{
+        PacketQueue, Queue, XdpQueue,
+        group::GroupError,
+        xdp::{
+            OpenError, QueueCounters, XdpConfig,
+            program::{self, HostAddress, Mode, Program, ProgramError},
+        },
+    },
+};
+
+use super::tally::Tally;
+use crate::device::{
+    self, Namespace,
+    host::{self, HostPort},
+    links::Link,
+    offload::{self, Use},
+};
+
+/// How long an attempt waits for a queue that is busy: the kernel frees the queues of a killed
+/// daemon a moment after it is gone. Later attempts follow.
+const BIND_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// What is to be attached, and with what.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where the device is.
+    pub namespace: Namespace,
+    /// The device; for a port of the host, what it is to be.
+    pub target: Target,
+    /// The port's role.
+    pub role: Role,
+    /// How many of its queues to serve, from the first.
+    pub queues: usize,
+    /// On an uplink, the addresses whose frames are the host's.
+    pub host_addresses: Vec<HostAddress>,
+    /// Where the frames come from.
+    pub pool: Arc<Pool>,
+    /// Where it is kept on record what is changed on devices.
+    pub state_dir: PathBuf,
+}
+
+/// The device of a plan.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// It is there.
+    Link(Box<Link>),
+    /// A veth pair for the host's stack, to be made or adopted. The switch has its far end.
+    Host(HostPort),
+}
+
+/// Why a device could not be attached. It is then as it was found, as far as that was possible.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Its settings.
+    #[error(transparent)]
+    Device(#[from] device::Error),
+    /// Its XDP program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// Its sockets.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The socket for group frames of an uplink.
+    #[error(transparent)]
+    Packet(#[from] GroupError),
+    /// The attempt died, which is a mistake of ours.
+    #[error("attaching failed unexpectedly: {0}; please report it")]
+    Internal(String),
+}
+
+/// What a port holds of its device. The queues themselves are the workers'.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The device as it was attached.
+    pub link: Link,
+    /// Where its program runs.
+    pub mode: Mode,
+    /// Queues that are served.
+    pub queues: usize,
+    /// All queues are in zero-copy mode.
+    pub zero_copy: bool,
+    /// Frames of several buffers are received.
+    pub multi_buffer: bool,
+    /// What became of its offloads.
+    pub offloads: offload::Report,
+    program: Program,
+    counters: Vec<Arc<QueueCounters>>,
+}
+
+impl Attachment {
+    /// Sets the device's offloads, puts the program on it and opens its queues. The queues have
+    /// frames to receive into, and wait for a worker.
+    ///
+    /// # Errors
+    /// What did not work, and what to do.
+    pub async fn open(plan: Plan) -> Result<(Self, Vec<Queue>), AttachError> {
+        let link = match &plan.target {
+            Target::Link(link) => Link::clone(link),
+            Target::Host(wanted) => host::ensure(&plan.namespace, wanted).await?.switch,
+        };
+        let ifindex = link.ifindex;
+        let opened = Self::open_link(&plan, link).await;
+        if opened.is_err() {
+            restore(&plan.namespace, ifindex, &plan.state_dir).await;
+        }
+        opened
+    }
+
+    async fn open_link(plan: &Plan, link: Link) -> Result<(Self, Vec<Queue>), AttachError> {
+        let mut how = Use {
+            role: plan.role,
+            generic: false,
+        };
+        let mut offloads = offload::attach(&plan.namespace, &link, how, &plan.state_dir).await?;
+        let opening = {
+            let (plan, ifindex) = (plan.clone(), link.ifindex);
+            tokio::task::spawn_blocking(move || Opened::new(&plan, ifindex))
+        };
+        let opened = opening.await;
+        let opened = opened.map_err(|error| AttachError::Internal(error.to_string()))??;
+        let mode = opened.program.mode().unwrap_or(Mode::Generic);
+        if mode != Mode::Native {
+            how.generic = true;
+            offloads = offload::attach(&plan.namespace, &link, how, &plan.state_dir).await?;
+        }
+        Ok(opened.into_attachment(link, mode, offloads))
+    }
+
+    /// Why the program is not in native mode.
+    pub fn mode_reason(&self) -> Option<&str> {
+        self.program.fallback_reason()
+    }
+
+    /// What was counted outside of the engine.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for counters in &self.counters {
+            tally.add_queue(counters);
+        }
+        // Counters that cannot be read are missing for a moment, and no more.
+        if let Ok(outcomes) = self.program.counts() {
+            tally.add_outcomes(&outcomes);
+        }
+        tally
+    }
+
+    /// Takes the program off the device, so that no more frames come. Next the queues are closed,
+    /// then the device is restored.
+    pub fn detach_program(&mut self) {
+        self.program.detach();
+    }
+}
+
+/// Restores what was changed on a device, and logs what could not be. A device that is gone has
+/// nothing to restore.
+pub async fn restore(namespace: &Namespace, ifindex: u32, state_dir: &Path) {
+    match offload::detach(namespace, ifindex, state_dir).await {
+        Ok(report) => {
+            for refused in &report.refused {
+                let value = if refused.wanted { "on" } else { "off" };
+                let offload::Refused {
+                    device, feature, ..
+                } = refused;
+                tracing::warn!("left on {device}: {feature} is not {value} as it was found");
+            }
+            if let Some(advice) = report.advice {
+                tracing::warn!(
+                    "{}; to restore it, run there: {}",
+                    advice.why,
+                    advice.command
+                );
+            }
+        }
+        Err(error) => tracing::warn!(ifindex, "a device is not restored: {error}"),
+    }
+}
+
+/// What the kernel has given, on a thread that may wait for it.
+struct Opened {
+    program: Program,
+    queues: Vec<XdpQueue>,
+    /// On an uplink, what its program leaves to the host's stack and the engine needs too.
+    groups: Option<PacketQueue>,
+}
+
+impl Opened {
+    fn new(plan: &Plan, ifindex: u32) -> Result<Self, AttachError> {
+        let is_uplink = plan.role == Role::Uplink;
+        let mut program = Program::load(match is_uplink {
+            true => program::Role::Uplink,
+            false => program::Role::Guest,
+        })?;
+        program.set_host_addresses(&plan.host_addresses)?;
+        // The program first: if the device belongs to somebody else, this says to whom.
+        program.attach(ifindex)?;
+        let mut queues = Vec::new();
+        for number in 0..plan.queues as u32 {
+            let config = XdpConfig {
+                multi_buffer: program.has_frags(),
+                bind_timeout: BIND_TIMEOUT,
+                ..XdpConfig::new(ifindex, number)
+            };
+            let queue = XdpQueue::open(&plan.pool, &config)?;
+            program.set_socket(number, queue.fd().as_fd())?;
+            queues.push(queue);
+        }
+        let groups = is_uplink.then(|| PacketQueue::open(&plan.pool, ifindex, true));
+        Ok(Self {
+            program,
+            queues,
+            groups: groups.transpose()?,
+        })
+    }
+
+    fn into_attachment(
+        self,
+        link: Link,
+        mode: Mode,
+        offloads: offload::Report,
+    ) -> (Attachment, Vec<Queue>) {
+        let counters = self.queues.iter().map(XdpQueue::counters);
+        let counters = counters.chain(self.groups.iter().map(PacketQueue::counters));
+        let attachment = Attachment {
+            mode,
+            queues: self.queues.len(),
+            zero_copy: self.queues.iter().all(XdpQueue::zero_copy),
+            multi_buffer: self.queues.iter().all(XdpQueue::multi_buffer),
+            offloads,
+            counters: counters.map(Arc::clone).collect(),
+            program: self.program,
+            link,
+        };
+        let queues = self.queues.into_iter().map(Queue::Xdp);
+        let queues = queues.chain(self.groups.map(Queue::Group)).collect();
+        (attachment, queues)
+    }
+}

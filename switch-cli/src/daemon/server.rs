@@ -1,0 +1,147 @@
+//! The API: HTTP with JSON over the control socket. It only translates; the control task answers.
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    routing::{delete, get, post},
+};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{addresses, problem::Problem, switch::Switch, view};
+use crate::api::{FdbFilter, NewFdbEntry, Reloaded, Removed};
+
+/// Requests that may wait for the control task; the next ones wait in their connections.
+const WAITING: usize = 64;
+
+/// Something to be done with the switch, by the task that owns it.
+pub enum Request {
+    /// A question, or a small change.
+    Call(Box<dyn FnOnce(&mut Switch) + Send>),
+    /// Take the changed configuration.
+    Reload(oneshot::Sender<Result<Reloaded, Problem>>),
+}
+
+/// The way to the control task.
+#[derive(Clone)]
+pub struct Control(mpsc::Sender<Request>);
+
+impl Control {
+    /// A way, and its end for the control task.
+    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Lets the control task call a closure, and answers what that gives.
+    async fn call<T: Serialize + Send + 'static>(
+        &self,
+        closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<Json<T>, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let call = Request::Call(Box::new(move |switch| {
+            // The client may have gone.
+            let _ = reply.send(closure(switch));
+        }));
+        self.0.send(call).await.map_err(|_| Problem::ending())?;
+        answer.await.map_err(|_| Problem::ending())?.map(Json)
+    }
+}
+
+/// All paths.
+pub fn router(control: Control) -> Router {
+    Router::new()
+        .route("/v1/ports", get(ports))
+        .route("/v1/ports/{name}", get(port))
+        .route("/v1/networks", get(networks))
+        .route("/v1/networks/{name}", get(network))
+        .route("/v1/fdb", get(fdb).post(fdb_add).delete(fdb_flush))
+        .route("/v1/fdb/{network}/{mac}", delete(fdb_del))
+        .route("/v1/counters", get(counters))
+        .route("/v1/workers", get(workers))
+        .route("/v1/reload", post(reload))
+        .method_not_allowed_fallback(async || Problem::method())
+        .fallback(async || {
+            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/counters or /v1/workers";
+            Problem::not_found("there is no such path", help)
+        })
+        .with_state(control)
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+async fn ports(State(control): State<Control>) -> Answer<Vec<crate::api::Port>> {
+    control.call(|switch| Ok(view::ports(switch))).await
+}
+
+async fn port(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Answer<crate::api::PortDetail> {
+    control.call(move |switch| view::port(switch, &name)).await
+}
+
+async fn networks(State(control): State<Control>) -> Answer<Vec<crate::api::Network>> {
+    control.call(|switch| Ok(view::networks(switch))).await
+}
+
+async fn network(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Answer<crate::api::NetworkDetail> {
+    control
+        .call(move |switch| view::network(switch, &name))
+        .await
+}
+
+async fn fdb(State(control): State<Control>) -> Answer<Vec<crate::api::FdbEntry>> {
+    control.call(|switch| Ok(view::fdb(switch))).await
+}
+
+async fn counters(State(control): State<Control>) -> Answer<Vec<crate::api::Counter>> {
+    control.call(|switch| Ok(view::counters(switch))).await
+}
+
+async fn workers(State(control): State<Control>) -> Answer<Vec<crate::api::Worker>> {
+    control.call(|switch| Ok(view::workers(switch))).await
+}
+
+async fn fdb_add(State(control): State<Control>, body: Bytes) -> Answer<()> {
+    let entry: NewFdbEntry = serde_json::from_slice(&body).map_err(|error| {
+        let help = r#"send {"network": "web", "mac": "52:54:00:12:34:56", "port": "guest-a"}"#;
+        Problem::bad(format!("the body is not understood: {error}"), help)
+    })?;
+    control
+        .call(move |switch| addresses::add(switch, &entry))
+        .await
+}
+
+async fn fdb_flush(
+    State(control): State<Control>,
+    filter: Result<Query<FdbFilter>, QueryRejection>,
+) -> Answer<Removed> {
+    let Query(filter) = filter.map_err(|error| {
+        let help = "use port=, network=, mac= and static=true";
+        Problem::bad(error.body_text(), help)
+    })?;
+    control
+        .call(move |switch| addresses::flush(switch, &filter))
+        .await
+}
+
+async fn fdb_del(
+    State(control): State<Control>,
+    Path((network, mac)): Path<(String, String)>,
+) -> Answer<Removed> {
+    control
+        .call(move |switch| addresses::delete(switch, &network, &mac))
+        .await
+}
+
+async fn reload(State(Control(control)): State<Control>) -> Answer<Reloaded> {
+    let (reply, answer) = oneshot::channel();
+    let sent = control.send(Request::Reload(reply)).await;
+    sent.map_err(|_| Problem::ending())?;
+    answer.await.map_err(|_| Problem::ending())?.map(Json)
+}
