@@ -1,16 +1,21 @@
 //! The system calls of the test kit that have no safe form in the standard library.
 //!
 //! Nothing here holds memory or a frame: each function takes a borrowed descriptor and gives it
-//! back untouched.
+//! back untouched, and the kernel keeps no pointer to the caller's memory after a call.
 #![allow(
     unsafe_code,
-    reason = "setns, geteuid and AF_XDP sockets have no safe form in the standard library"
+    reason = "setns, geteuid and raw sockets have no safe form in the standard library"
 )]
 
 use std::{
     io,
+    mem::zeroed,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    process::Child,
+    time::Duration,
 };
+
+pub use libc::{SIGHUP, SIGINT, SIGTERM};
 
 /// Moves the calling thread, and only it, into a network namespace (setns(2)).
 ///
@@ -55,5 +60,226 @@ pub fn xdp_socket() -> io::Result<OwnedFd> {
             0 => Ok(socket),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+/// Sends a signal to a child that has not been waited for, so that its pid is its own.
+///
+/// # Errors
+/// What the kernel said.
+pub fn signal(child: &Child, signal: i32) -> io::Result<()> {
+    // SAFETY: kill touches no memory; the pid is of a child of ours.
+    check(unsafe { libc::kill(child.id() as libc::pid_t, signal) })
+}
+
+/// Binds the calling thread, and only it, to one core.
+///
+/// # Errors
+/// What the kernel said: EINVAL for a core that is not there.
+pub fn pin_to_core(core: usize) -> io::Result<()> {
+    // SAFETY: the set is plain data, for which all zeros is the empty set; CPU_SET checks nothing,
+    // so the assertion does.
+    unsafe {
+        assert!(core < libc::CPU_SETSIZE as usize, "no such core: {core}");
+        let mut set: libc::cpu_set_t = zeroed();
+        libc::CPU_SET(core, &mut set);
+        check(libc::sched_setaffinity(
+            0,
+            size_of_val(&set),
+            &raw const set,
+        ))
+    }
+}
+
+/// A packet socket bound to one device of the calling thread's network namespace: it gets every
+/// frame that comes in by the device, and none that goes out.
+///
+/// # Errors
+/// What the kernel said: EPERM without `CAP_NET_RAW`, ENODEV without the device.
+pub fn packet_socket(ifindex: u32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // Protocol 0 until it is bound: no frame of another device gets in before.
+    // SAFETY: socket touches no memory of ours, and the new descriptor has no other owner.
+    let socket = unsafe {
+        let socket = libc::socket(libc::AF_PACKET, kind, 0);
+        check(socket)?;
+        OwnedFd::from_raw_fd(socket)
+    };
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 32 << 20)?;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, 4 << 20)?;
+    // SAFETY: the address is plain data of the size that is told, and read only during the call.
+    unsafe {
+        let mut address: libc::sockaddr_ll = zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = ifindex as i32;
+        check(libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        ))?;
+    }
+    Ok(socket)
+}
+
+/// Sends one frame by a packet socket, without waiting.
+///
+/// # Errors
+/// What the kernel said: EAGAIN or ENOBUFS when its buffers are full, EMSGSIZE for a frame that is
+/// longer than the MTU allows, ENETDOWN for a device that is down.
+pub fn send(socket: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads `frame` during the call, and no further than its length.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    assert_eq!(
+        sent as usize,
+        frame.len(),
+        "a packet socket sends all or nothing"
+    );
+    Ok(())
+}
+
+/// What a packet socket received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes of the buffer the frame takes, without its outermost tag.
+    pub length: usize,
+    /// TPID and TCI of the outermost tag, which the kernel keeps beside the frame.
+    pub tag: Option<(u16, u16)>,
+}
+
+/// Takes one frame out of a packet socket, if there is one.
+///
+/// # Errors
+/// What the kernel said: ENETDOWN when the device went down. Then the socket goes on to work.
+///
+/// # Panics
+/// When the frame is longer than the buffer.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+    // Room for the one message that the socket asks for, aligned as cmsghdr is.
+    let mut control = [0u64; 16];
+    let mut vector = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: the header points to the buffer and to `control`, with their lengths, both borrowed
+    // for the call; the CMSG macros walk what the kernel has put there, whose payload is read
+    // unaligned and only when it says that it is of the right kind.
+    unsafe {
+        let mut header: libc::msghdr = zeroed();
+        header.msg_iov = &raw mut vector;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control) as _;
+        let length = libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_TRUNC);
+        if length < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
+        }
+        let length = length as usize;
+        assert!(length <= buffer.len(), "a frame of {length} bytes");
+        let mut tag = None;
+        let mut message = libc::CMSG_FIRSTHDR(&raw const header);
+        while !message.is_null() {
+            let kind = ((*message).cmsg_level, (*message).cmsg_type);
+            if kind == (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+                let data: libc::tpacket_auxdata = libc::CMSG_DATA(message)
+                    .cast::<libc::tpacket_auxdata>()
+                    .read_unaligned();
+                tag = tag_of(&data);
+            }
+            message = libc::CMSG_NXTHDR(&raw const header, message);
+        }
+        Ok(Some(Received { length, tag }))
+    }
+}
+
+fn tag_of(data: &libc::tpacket_auxdata) -> Option<(u16, u16)> {
+    let has = |flag: u32| data.tp_status & flag != 0;
+    let tpid = match has(libc::TP_STATUS_VLAN_TPID_VALID) {
+        true => data.tp_vlan_tpid,
+        false => 0x8100,
+    };
+    has(libc::TP_STATUS_VLAN_VALID).then_some((tpid, data.tp_vlan_tci))
+}
+
+/// Frames that a packet socket had no room for, since the last call.
+///
+/// # Errors
+/// What the kernel said.
+pub fn packets_dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: the kernel writes at most `size` bytes into plain data of that size.
+    unsafe {
+        let mut statistics: libc::tpacket_stats = zeroed();
+        let mut size = size_of_val(&statistics) as libc::socklen_t;
+        check(libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut size,
+        ))?;
+        Ok(statistics.tp_drops)
+    }
+}
+
+/// Waits until one of the sockets has something to receive, or for so long. Tells which have.
+///
+/// # Errors
+/// What the kernel said.
+pub fn wait_readable(sockets: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Vec<bool>> {
+    let descriptor = |socket: &BorrowedFd<'_>| libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut descriptors: Vec<_> = sockets.iter().map(descriptor).collect();
+    // Rounded up, so that who waits for a short time does not spin.
+    let timeout = timeout.as_micros().div_ceil(1000).min(60_000) as i32;
+    // SAFETY: the array is as long as is told, and the kernel writes to it only during the call.
+    let ready = unsafe {
+        libc::poll(
+            descriptors.as_mut_ptr(),
+            descriptors.len() as libc::nfds_t,
+            timeout,
+        )
+    };
+    match check(ready) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(descriptors.iter().map(|it| it.revents != 0).collect()),
+    }
+}
+
+fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the kernel reads the four bytes of `value` during the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    })
+}
+
+fn check(result: i32) -> io::Result<()> {
+    match result {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -1,0 +1,80 @@
+//! The text of a configuration, put together from short pieces.
+
+use std::fmt::Write as _;
+
+/// A configuration that grows by one table with each call. Ports have the name of their device.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    text: String,
+}
+
+impl Config {
+    /// A switch with so many workers.
+    #[must_use]
+    pub fn workers(count: usize) -> Self {
+        Self::switch(&format!("workers = {count}"))
+    }
+
+    /// A switch with these lines in its table `[switch]`.
+    #[must_use]
+    pub fn switch(lines: &str) -> Self {
+        Self {
+            text: format!("[switch]\n{lines}\n"),
+        }
+    }
+
+    /// A network with a VLAN.
+    #[must_use]
+    pub fn network(self, name: &str, vid: u16) -> Self {
+        self.table("network", name, &format!("vlan = {vid}"))
+    }
+
+    /// A network without a VLAN.
+    #[must_use]
+    pub fn private(self, name: &str) -> Self {
+        self.table("network", name, "")
+    }
+
+    /// An access port.
+    #[must_use]
+    pub fn access(self, device: &str, network: &str) -> Self {
+        self.port(device, &format!("network = \"{network}\""))
+    }
+
+    /// An uplink with all networks that have a VLAN, tagged.
+    #[must_use]
+    pub fn uplink(self, device: &str) -> Self {
+        self.port(device, "role = \"uplink\"\ntrunk = [\"*\"]")
+    }
+
+    /// A port with these lines in its table.
+    #[must_use]
+    pub fn port(self, device: &str, lines: &str) -> Self {
+        self.table("port", device, &format!("device = \"{device}\"\n{lines}"))
+    }
+
+    /// A static entry.
+    #[must_use]
+    pub fn entry(mut self, network: &str, mac: &str, port: &str) -> Self {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            self.text,
+            "\n[[static]]\nnetwork = \"{network}\"\nmac = \"{mac}\"\nport = \"{port}\"\n"
+        );
+        self
+    }
+
+    fn table(mut self, kind: &str, name: &str, lines: &str) -> Self {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "\n[[{kind}]]\nname = \"{name}\"\n{lines}\n");
+        self
+    }
+}
+
+impl std::ops::Deref for Config {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
