@@ -73,7 +73,7 @@ drop_reasons! {
     NoDestination = "no_destination",
     /// Longer than the MTU of the port that it should leave by.
     MtuExceeded = "mtu_exceeded",
-    /// The port that it should leave by is down, missing or being changed.
+    /// The port that it came in by or should leave by is down, missing or being changed.
     PortDown = "port_down",
     /// No free frame for a copy: the region is too small for this flood.
     NoFreeFrame = "no_free_frame",

@@ -84,7 +84,10 @@ pub fn forward(
     cache: &mut FrameCache,
     outbox: &mut Outbox,
 ) {
-    let Some(rules) = context.snapshot.rules.port(ingress) else {
+    // What a queue still had when its port went down must teach nothing: its addresses are being
+    // forgotten, and a new one would lead frames to a dead port until it ages.
+    let link = context.snapshot.link_up(ingress);
+    let Some(rules) = link.and(context.snapshot.rules.port(ingress)) else {
         return dispatch::drop_all(context, ingress, DropReason::PortDown, burst, cache);
     };
     let mut table = [Entry::EMPTY; BURST];
