@@ -272,8 +272,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings the forwarding database in line with the rules: static entries, and dynamic ones of
-    /// networks and memberships that are no more.
+    /// Brings the forwarding database in line with the rules: the static entries that they have
+    /// and had, and all entries of ports, networks and memberships that are no more, since their
+    /// indices may soon mean something else.
     fn forget_what_left(&self, before: &Ruleset) {
         use crate::config::snapshot::EgressTag::NotMember;
         let fdb = &self.shared.fdb;
@@ -282,38 +283,18 @@ impl Engine {
                 fdb.remove(entry.network, entry.mac);
             }
         }
-        for (index, _) in before
-            .networks
-            .iter()
-            .enumerate()
-            .filter(|(_, network)| network.is_some())
-        {
-            let network = crate::limits::NetworkIndex::new(index);
-            if self.rules.network(network).is_none() {
-                fdb.flush(&Filter {
-                    network: Some(network),
-                    ..Filter::default()
-                });
-                continue;
-            }
-            for port in port_indices(before) {
-                let was = before
-                    .port(port)
-                    .is_some_and(|p| p.egress(network) != NotMember);
-                let is = self
-                    .rules
-                    .port(port)
-                    .is_some_and(|p| p.egress(network) != NotMember);
-                if was && !is {
-                    let filter = Filter {
-                        network: Some(network),
-                        port: Some(port),
-                        ..Filter::default()
-                    };
-                    fdb.flush(&filter);
-                }
-            }
-        }
+        let member = |rules: &Ruleset, port, network| {
+            let port = rules.port(port);
+            port.is_some_and(|port| port.egress(network) != NotMember)
+        };
+        let after = &self.rules;
+        fdb.flush_where(|network, port| {
+            let network_gone =
+                before.network(network).is_some() && after.network(network).is_none();
+            let port_gone = before.port(port).is_some() && after.port(port).is_none();
+            let left = member(before, port, network) && !member(after, port, network);
+            network_gone || port_gone || left
+        });
         for entry in self.rules.static_entries.iter() {
             // No room can only mean that the table is full of static entries.
             let _ = fdb.add_static(entry.network, entry.mac, entry.port);

@@ -394,6 +394,14 @@ impl Fdb {
         })
     }
 
+    /// Removes all entries, static ones too, whose network and port `is_gone` tells, in one pass,
+    /// and returns how many. As for [`flush`](Self::flush), nobody may learn such any more.
+    pub fn flush_where(&self, is_gone: impl Fn(NetworkIndex, PortIndex) -> bool) -> usize {
+        self.remove_where(self.slots(), &self.events.removed, |_, word| {
+            is_gone(word.network(), word.port())
+        })
+    }
+
     /// Removes the entries that have expired, and returns how many. A lookup does not find those
     /// anyway: this gives back their slots and their ports' limits. It reads the whole table, about
     /// a millisecond; the control thread calls it every few seconds.
