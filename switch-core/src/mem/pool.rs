@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 
 use super::{frame::Frame, region::Region};
-use crate::limits::{CACHE_SLABS, CHUNK_SIZE, HEADROOM, MAX_SEGMENTS, SLAB_SIZE};
+use crate::limits::{CACHE_SLABS, CHUNK_SIZE, HEADROOM, MAX_SEGMENTS, MAX_WORKERS, SLAB_SIZE};
 
 /// The offset of a chunk in the region, a multiple of the chunk size. Owns the chunk, as a frame
 /// does, but says nothing about its content.
@@ -49,8 +49,9 @@ impl Pool {
     #[must_use]
     pub fn new(region: Arc<Region>) -> Arc<Self> {
         let chunks = region.chunks();
-        // Caches may bring back slabs that are not full, so there is room for twice as many.
-        let slabs = ArrayQueue::new((chunks.div_ceil(SLAB_SIZE) * 2).max(2));
+        // Caches may bring back slabs that are not full, so there is room for twice as many, and
+        // for the rest of every cache of a small region.
+        let slabs = ArrayQueue::new(chunks.div_ceil(SLAB_SIZE) * 2 + MAX_WORKERS);
         let addresses: Vec<_> = (0..chunks)
             .map(|index| (index * CHUNK_SIZE) as u32)
             .collect();
