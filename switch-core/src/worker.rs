@@ -13,7 +13,7 @@ use crate::{
     counters::{DropReason, WorkerCounters},
     datapath::{self, Context, Outbox},
     handoff::{Handed, Handoff},
-    limits::{BURST, MAX_PORTS, PortIndex, WorkerIndex},
+    limits::{BURST, HANDOFF_RING_SIZE, MAX_PORTS, PortIndex, WorkerIndex},
     mem::{Burst, FrameCache, Pool},
     port::{Queue, wait::WaitSet},
     publish::{Answer, Mailboxes, Order},
@@ -157,14 +157,21 @@ impl Worker {
         frames
     }
 
-    /// Sends what other workers have handed over.
+    /// Sends what other workers have handed over: as much as one ring holds, since they may have
+    /// received from several queues in the time of our turn.
     fn take_over(&mut self) -> usize {
-        self.handoff.receive(&mut self.handed);
-        let frames = self.handed.len();
-        for Handed { port, frame } in self.handed.drain(..) {
-            self.outbox.push(port, frame);
+        let mut frames = 0;
+        for _ in 0..HANDOFF_RING_SIZE / BURST {
+            self.handoff.receive(&mut self.handed);
+            if self.handed.is_empty() {
+                break;
+            }
+            frames += self.handed.len();
+            for Handed { port, frame } in self.handed.drain(..) {
+                self.outbox.push(port, frame);
+            }
+            self.flush();
         }
-        self.flush();
         frames
     }
 
@@ -238,7 +245,8 @@ impl Worker {
                 }
                 Order::Detach(port) => {
                     while let Some(position) = self.served.iter().position(|s| s.port == port) {
-                        let served = self.served.swap_remove(position);
+                        // The others keep their order, and so the queues that they transmit by.
+                        let served = self.served.remove(position);
                         mailbox.answer(Answer::Detached(served.queue));
                     }
                     self.index_queues();
