@@ -133,14 +133,12 @@ impl SimQueue {
         }
     }
 
-    /// Moves waiting frames into the burst while it has room and the cache has free frames.
+    /// Moves waiting frames into the burst while it has room. A frame that is too long, or that
+    /// finds no free chunk, is lost on the wire, as with a device.
     pub fn receive(&mut self, cache: &mut FrameCache, burst: &mut Burst) {
         let mut state = self.wire.state();
         while !burst.is_full() && state.to_switch.pop(&mut self.scratch) {
-            match cache.frame_from(&self.scratch) {
-                Some(frame) => burst.push(frame),
-                None => break,
-            }
+            burst.extend(cache.frame_from(&self.scratch));
         }
     }
 
