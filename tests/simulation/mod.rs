@@ -1,0 +1,12 @@
+//! The real workers under simulated ports and a simulated clock, held against a reference switch.
+
+mod frames;
+mod mutations;
+mod reference;
+mod rng;
+mod rules;
+mod switch;
+mod topology;
+mod world;
+mod worlds;
+mod wrong;

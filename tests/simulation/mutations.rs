@@ -1,0 +1,34 @@
+//! The comparison notices what it has to: each wrong reference is found out.
+
+use super::{rng::Rng, world::Plan, worlds::run_caught, wrong::Wrong};
+
+/// Frames within which each wrong reference has to be found out.
+const FRAMES: u64 = 100_000;
+
+#[test]
+fn a_wrong_reference_is_found_out() {
+    let missed: Vec<Wrong> = Wrong::ALL
+        .iter()
+        .copied()
+        .filter(|wrong| !is_found_out(*wrong))
+        .collect();
+    assert_eq!(missed, [], "nobody notices these");
+}
+
+fn is_found_out(wrong: Wrong) -> bool {
+    let (mut frames, mut number) = (0, 0);
+    while frames < FRAMES {
+        let seed = Rng::new(wrong as u64, number).next();
+        let outcome = run_caught(&Plan {
+            seed,
+            wrong: Some(wrong),
+            ..Plan::default()
+        });
+        if outcome.failure.is_some() {
+            return true;
+        }
+        frames += outcome.frames;
+        number += 1;
+    }
+    false
+}

@@ -1,0 +1,640 @@
+//! The engine and the reference side by side: whatever is done to one is done to the other, and
+//! then everything that can be seen of them is compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use switch_core::{
+    clock::Tick,
+    counters::{DropReason, PortTotals},
+    engine::{Engine, Options},
+    limits::{MAX_FRAME_SIZE, NetworkIndex, PortIndex},
+    mem::HugePages,
+    port::{Queue, SimQueue, SimWire},
+    table::fdb::{AddStaticError, Filter, Kind},
+    wire::ethernet::Mac,
+};
+
+use super::{
+    frames::stamp_of,
+    reference::{Link, Reference, Totals},
+    rules::{Address, Rules, Static, compile},
+};
+
+/// What differs, for people.
+pub type Difference = String;
+
+/// What a switch is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub workers: usize,
+    pub chunks: usize,
+    pub fdb_capacity: usize,
+}
+
+/// Something that the control thread does and that workers see.
+#[derive(Clone, Debug)]
+pub enum Control {
+    Apply(Rules),
+    Attach {
+        port: usize,
+        queues: usize,
+        mtu: u32,
+    },
+    Detach {
+        port: usize,
+    },
+    Link {
+        port: usize,
+        up: bool,
+        mtu: u32,
+    },
+}
+
+/// Frames for one queue of a port.
+#[derive(Clone, Debug, Default)]
+pub struct Arrivals {
+    pub port: usize,
+    pub queue: usize,
+    pub frames: Vec<Vec<u8>>,
+}
+
+/// How much of what left has to be what the reference has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// All of it, in the same order, by one queue of each port.
+    Same,
+    /// All of it, but frames of different queues may come in another order; frames that found a
+    /// ring between workers full may be missing.
+    SameFlows,
+    /// Each frame is one that was possible, and the sums add up.
+    Possible,
+}
+
+/// An engine with its wires, and its reference.
+pub struct Switch {
+    pub engine: Engine,
+    pub reference: Reference,
+    /// By attached port.
+    wires: BTreeMap<usize, Vec<SimWire>>,
+    size: Size,
+    /// Every port that ever was.
+    ports: BTreeSet<usize>,
+    /// Frames that the wires have brought and not refused.
+    arrived: u64,
+    /// What was counted for ports before they were removed.
+    flooded: BTreeSet<usize>,
+}
+
+fn port_index(port: usize) -> PortIndex {
+    PortIndex::new(port)
+}
+
+fn too_long(frame: &[u8]) -> bool {
+    frame.len() > MAX_FRAME_SIZE
+}
+
+impl Switch {
+    pub fn new(size: Size, reference: Reference) -> Self {
+        let options = Options {
+            cores: vec![None; size.workers],
+            chunks: size.chunks,
+            huge_pages: HugePages::No,
+            fdb_capacity: size.fdb_capacity,
+            hash_key: [1, 2],
+        };
+        let mut engine = Engine::manual(&options).expect("an engine");
+        engine.set_now(Tick(reference.now as u32));
+        Self {
+            engine,
+            reference,
+            wires: BTreeMap::new(),
+            size,
+            ports: BTreeSet::new(),
+            arrived: 0,
+            flooded: BTreeSet::new(),
+        }
+    }
+
+    pub fn set_now(&mut self, now: u64) {
+        self.reference.now = now;
+        self.engine.set_now(Tick(now as u32));
+    }
+
+    /// Limits what the TX rings of a port take; none: endless.
+    pub fn set_room(&mut self, port: usize, room: Option<usize>) {
+        for wire in self.wires.get(&port).into_iter().flatten() {
+            wire.set_room(room.unwrap_or(usize::MAX));
+        }
+        match room {
+            Some(room) => self.reference.room.insert(port, room),
+            None => self.reference.room.remove(&port),
+        };
+    }
+
+    fn send(&mut self, arrivals: &Arrivals) {
+        let wire = &self.wires[&arrivals.port][arrivals.queue];
+        for frame in &arrivals.frames {
+            wire.send(frame);
+        }
+    }
+
+    /// Lets the workers run until there is nothing left to do.
+    fn settle(&mut self) -> Result<(), Difference> {
+        for _ in 0..100_000 {
+            if self.engine.turn() == 0 {
+                return Ok(());
+            }
+        }
+        Err("the workers never come to rest".into())
+    }
+
+    /// The reference receives what a queue has brought.
+    fn refer(&mut self, port: usize, frames: &[Vec<u8>]) {
+        for frame in frames.iter().filter(|frame| !too_long(frame)) {
+            self.arrived += 1;
+            self.reference.receive(port, frame);
+        }
+    }
+
+    /// Frames arrive, at one queue after the other as far as the reference is concerned.
+    pub fn receive(
+        &mut self,
+        arrivals: &[Arrivals],
+        strictness: Strictness,
+    ) -> Result<(), Difference> {
+        for arrivals in arrivals {
+            self.send(arrivals);
+        }
+        self.settle()?;
+        let possible = match strictness {
+            Strictness::Possible => self.possible(arrivals),
+            _ => BTreeMap::new(),
+        };
+        for arrivals in arrivals {
+            self.refer(arrivals.port, &arrivals.frames);
+        }
+        match strictness {
+            Strictness::Possible => self.check_possible(&possible),
+            _ => self.check(strictness),
+        }
+    }
+
+    fn possible(&self, arrivals: &[Arrivals]) -> BTreeMap<(usize, Vec<u8>), usize> {
+        let mut possible = BTreeMap::new();
+        for Arrivals { port, frames, .. } in arrivals {
+            for frame in frames.iter().filter(|frame| !too_long(frame)) {
+                for out in self.reference.possible(*port, frame) {
+                    *possible.entry(out).or_default() += 1;
+                }
+            }
+        }
+        possible
+    }
+
+    /// The control thread does something, perhaps while frames wait in a queue.
+    pub fn control(&mut self, control: &Control, queued: &Arrivals) -> Result<(), Difference> {
+        let wire = (!queued.frames.is_empty()).then(|| {
+            self.send(queued);
+            self.wires[&queued.port][queued.queue].clone()
+        });
+        self.carry_out(control)?;
+        let waiting = wire.as_ref().map_or(0, SimWire::backlog);
+        let taken = queued.frames.len() - waiting;
+
+        let before = self.publish(control);
+        self.refer(queued.port, &queued.frames[..taken]);
+        self.align(control, before);
+        self.settle()?;
+        let left = wire.as_ref().map_or(0, SimWire::backlog);
+        // What waits for a device that was detached goes with it.
+        if self.wires.contains_key(&queued.port) {
+            same("frames left in a queue", left, 0)?;
+            self.refer(queued.port, &queued.frames[taken..]);
+        }
+        self.check(Strictness::Same)
+    }
+
+    /// The engine's part of a control operation.
+    fn carry_out(&mut self, control: &Control) -> Result<(), Difference> {
+        let engine = &mut self.engine;
+        let done = match control {
+            Control::Apply(rules) => {
+                self.ports.extend(rules.ports.keys());
+                self.flooded.extend(rules.networks.keys());
+                self.wires.retain(|port, _| rules.ports.contains_key(port));
+                engine.apply(compile(rules))
+            }
+            Control::Attach { port, queues, mtu } => {
+                let wires: Vec<_> = (0..*queues).map(|_| SimWire::new()).collect();
+                let queue = |wire: &SimWire| Queue::Sim(SimQueue::new(wire.clone()));
+                let ends = wires.iter().map(queue).collect();
+                self.wires.insert(*port, wires);
+                engine.attach(port_index(*port), ends, *mtu)
+            }
+            Control::Detach { port } => {
+                self.wires.remove(port);
+                engine.detach(port_index(*port))
+            }
+            Control::Link { port, up, mtu } => engine.set_link(port_index(*port), *up, *mtu),
+        };
+        done.map_err(|error| error.to_string())
+    }
+
+    /// The reference's part, up to where workers see the change.
+    fn publish(&mut self, control: &Control) -> Rules {
+        let reference = &mut self.reference;
+        match control {
+            Control::Apply(rules) => {
+                let attached: Vec<usize> = reference.links.keys().copied().collect();
+                for port in attached
+                    .into_iter()
+                    .filter(|port| !rules.ports.contains_key(port))
+                {
+                    reference.publish_link(port, None);
+                    reference.forget_port(port);
+                }
+                return reference.publish_rules(rules.clone());
+            }
+            Control::Attach { port, mtu, .. } => {
+                reference.publish_link(
+                    *port,
+                    Some(Link {
+                        up: true,
+                        mtu: *mtu,
+                    }),
+                );
+            }
+            Control::Detach { port } => reference.publish_link(*port, None),
+            Control::Link { port, up, mtu } => {
+                reference.publish_link(*port, Some(Link { up: *up, mtu: *mtu }));
+            }
+        }
+        Rules::default()
+    }
+
+    /// The reference's part from there on.
+    fn align(&mut self, control: &Control, before: Rules) {
+        let reference = &mut self.reference;
+        match control {
+            Control::Apply(_) => reference.align_fdb(&before),
+            Control::Detach { port }
+            | Control::Link {
+                port, up: false, ..
+            } => {
+                reference.forget_port(*port);
+            }
+            Control::Attach { .. } | Control::Link { .. } => {}
+        }
+    }
+
+    /// Adds a static entry by hand.
+    pub fn add_static(&mut self, entry: Static) -> Result<(), Difference> {
+        let Static { network, mac, port } = entry;
+        let network = NetworkIndex::new(network);
+        let real = self
+            .engine
+            .fdb()
+            .add_static(network, Mac(mac), port_index(port));
+        let real = real.map_err(|error| match error {
+            AddStaticError::NotUnicast(_) => None,
+            AddStaticError::Exists { port } => Some(port.get()),
+            AddStaticError::Full => Some(usize::MAX),
+        });
+        same("static entry", real, self.reference.add_static(entry))
+    }
+
+    /// Removes an entry by hand.
+    pub fn remove(&mut self, network: usize, mac: Address) -> Result<(), Difference> {
+        let real = self
+            .engine
+            .fdb()
+            .remove(NetworkIndex::new(network), Mac(mac));
+        same("removed", real, self.reference.remove(network, mac))
+    }
+
+    pub fn flush(
+        &mut self,
+        network: Option<usize>,
+        port: Option<usize>,
+        mac: Option<Address>,
+        include_static: bool,
+    ) -> Result<(), Difference> {
+        let filter = Filter {
+            network: network.map(NetworkIndex::new),
+            port: port.map(port_index),
+            mac: mac.map(Mac),
+            include_static,
+        };
+        let real = self.engine.fdb().flush(&filter);
+        let expected = self.reference.flush(network, port, mac, include_static);
+        if self.is_roomy() {
+            same("flushed", real, expected)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub fn age(&mut self) -> Result<(), Difference> {
+        let (real, expected) = (self.engine.age(), self.reference.age());
+        if self.is_roomy() {
+            same("aged", real, expected)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether pool and table have room for whatever happens.
+    pub fn is_roomy(&self) -> bool {
+        self.size.chunks >= 2048 && self.size.fdb_capacity >= 2048
+    }
+
+    /// Whether the table had to refuse an address, which the reference never does.
+    pub fn table_was_full(&self) -> bool {
+        let events = self.engine.fdb().events();
+        events.evicted + events.no_room > 0
+    }
+
+    /// Ends the engine and looks for every chunk.
+    pub fn finish(self) -> Result<(), Difference> {
+        let census = self.engine.stop().map_err(|error| error.to_string())?;
+        same("free chunks", census.free, census.chunks)
+    }
+}
+
+/// What is compared.
+impl Switch {
+    /// Takes what has left by a port: for each queue, frames in their order.
+    fn collect(&self, port: usize) -> Vec<Vec<Vec<u8>>> {
+        let drain = |wire: &SimWire| std::iter::from_fn(|| wire.receive()).collect();
+        self.wires
+            .get(&port)
+            .into_iter()
+            .flatten()
+            .map(drain)
+            .collect()
+    }
+
+    fn check(&mut self, strictness: Strictness) -> Result<(), Difference> {
+        let mut expected: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
+        for (port, frame) in self.reference.sent.drain(..) {
+            expected.entry(port).or_default().push(frame);
+        }
+        let mut lost: u64 = 0;
+        for port in self.wires.keys().copied().collect::<Vec<_>>() {
+            let expected = expected.remove(&port).unwrap_or_default();
+            let real = self.collect(port);
+            let result = match strictness {
+                Strictness::Same => check_queues(real, &expected),
+                _ => {
+                    let missing = self.lost_between_workers(port)?;
+                    lost += missing;
+                    check_flows(real, expected, missing)
+                }
+            };
+            result.map_err(|text| format!("frames of port {port}: {text}"))?;
+        }
+        if let Some(port) = expected.keys().next() {
+            return Err(format!("frames of port {port}, which has no device"));
+        }
+        if lost == 0 {
+            for port in self.ports.clone() {
+                let real = totals(&self.engine.port_totals(port_index(port)));
+                let expected = self
+                    .reference
+                    .totals
+                    .get(&port)
+                    .cloned()
+                    .unwrap_or_default();
+                same(&format!("counters of port {port}"), real, expected)?;
+            }
+        }
+        self.check_floods()?;
+        self.check_entries()?;
+        self.check_sums()
+    }
+
+    /// Frames for a port that found no room on their way to another worker, now made up for in the
+    /// reference.
+    fn lost_between_workers(&mut self, port: usize) -> Result<u64, Difference> {
+        let real = totals(&self.engine.port_totals(port_index(port)));
+        let lost = real
+            .drops
+            .get(&DropReason::HandoffFull)
+            .copied()
+            .unwrap_or_default();
+        let expected = self.reference.totals.entry(port).or_default();
+        let known = expected
+            .drops
+            .get(&DropReason::HandoffFull)
+            .copied()
+            .unwrap_or_default();
+        if lost == known {
+            return Ok(0);
+        }
+        let missing = lost - known;
+        expected.drops.insert(DropReason::HandoffFull, lost);
+        expected.tx_frames -= missing;
+        // Which ones is not known, and so not how many bytes; a full TX ring takes others instead.
+        expected.tx_bytes = real.tx_bytes;
+        same("lost between workers", real, expected.clone())?;
+        Ok(missing)
+    }
+
+    fn check_floods(&self) -> Result<(), Difference> {
+        let workers = self.engine.counters();
+        let copies: u64 = workers.iter().map(|worker| worker.copies.get()).sum();
+        same("copies", copies, self.reference.copies)?;
+        for network in &self.flooded {
+            let index = NetworkIndex::new(*network);
+            let real: u64 = workers
+                .iter()
+                .map(|worker| worker.flooded(index).get())
+                .sum();
+            let expected = self
+                .reference
+                .flooded
+                .get(network)
+                .copied()
+                .unwrap_or_default();
+            same(&format!("floods of network {network}"), real, expected)?;
+        }
+        Ok(())
+    }
+
+    fn check_entries(&self) -> Result<(), Difference> {
+        let fdb = self.engine.fdb();
+        let entry = |entry: switch_core::table::fdb::Entry| {
+            let age = entry.age_s.map(u64::from);
+            assert_eq!(entry.kind == Kind::Static, age.is_none());
+            (entry.network.get(), entry.mac.0, entry.port.get(), age)
+        };
+        let mut real: Vec<_> = fdb.entries(self.engine.now()).map(entry).collect();
+        real.sort_unstable();
+        let expected = self.reference.entries();
+        if real != expected {
+            let surplus: Vec<_> = real.iter().filter(|e| !expected.contains(e)).collect();
+            let missing: Vec<_> = expected.iter().filter(|e| !real.contains(e)).collect();
+            return Err(format!("FDB: surplus {surplus:x?}, missing {missing:x?}"));
+        }
+        same("FDB size", fdb.len(), self.reference.fdb.len())
+    }
+
+    /// Everything that came in is somewhere: sent, or dropped and counted.
+    fn check_sums(&self) -> Result<(), Difference> {
+        let mut sums = [0; 3];
+        for port in &self.ports {
+            let worker = self.engine.counters();
+            let all = totals(&PortTotals::sum(worker, port_index(*port)));
+            sums[0] += all.rx_frames;
+            sums[1] += all.tx_frames;
+            sums[2] += all.drops.values().sum::<u64>();
+        }
+        let copies = self
+            .engine
+            .counters()
+            .iter()
+            .map(|worker| worker.copies.get());
+        let [received, sent, dropped] = sums;
+        let came = received + copies.sum::<u64>();
+        same(
+            "received and copied, against sent and dropped",
+            came,
+            sent + dropped,
+        )?;
+        if self.is_roomy() {
+            same("frames from wires", received, self.arrived)?;
+        }
+        Ok(())
+    }
+
+    /// Each frame that left is one that could, and no more often; the sums add up. The reference
+    /// then starts afresh, without stations and with the engine's counters.
+    fn check_possible(
+        &mut self,
+        possible: &BTreeMap<(usize, Vec<u8>), usize>,
+    ) -> Result<(), Difference> {
+        let mut possible = possible.clone();
+        for port in self.wires.keys().copied().collect::<Vec<_>>() {
+            for frame in self.collect(port).into_iter().flatten() {
+                let text = format!("impossible at port {port}: {}", hex(&frame));
+                match possible.get_mut(&(port, frame)) {
+                    Some(count) if *count > 0 => *count -= 1,
+                    _ => return Err(text),
+                }
+            }
+        }
+        self.check_sums()?;
+        self.reference.sent.clear();
+        let fdb = self.engine.fdb();
+        fdb.flush(&Filter::default());
+        self.reference.flush(None, None, None, false);
+        self.adopt_counters();
+        Ok(())
+    }
+
+    fn adopt_counters(&mut self) {
+        let workers = self.engine.counters();
+        for port in &self.ports {
+            let real = totals(&self.engine.port_totals(port_index(*port)));
+            self.reference.totals.insert(*port, real);
+        }
+        self.reference.copies = workers.iter().map(|worker| worker.copies.get()).sum();
+        for network in &self.flooded {
+            let index = NetworkIndex::new(*network);
+            let real = workers
+                .iter()
+                .map(|worker| worker.flooded(index).get())
+                .sum();
+            self.reference.flooded.insert(*network, real);
+        }
+    }
+}
+
+/// All frames by one queue, and in this order.
+fn check_queues(real: Vec<Vec<Vec<u8>>>, expected: &[Vec<u8>]) -> Result<(), Difference> {
+    let mut used = real.into_iter().filter(|frames| !frames.is_empty());
+    let frames = used.next().unwrap_or_default();
+    if used.next().is_some() {
+        return Err("one flow by two queues".into());
+    }
+    for position in 0..frames.len().max(expected.len()) {
+        let (real, expected) = (frames.get(position), expected.get(position));
+        if real != expected {
+            let text = |frame: Option<&Vec<u8>>| frame.map_or("nothing".into(), |f| hex(f));
+            let (real, expected) = (text(real), text(expected));
+            return Err(format!("frame {position} is {real}, not {expected}"));
+        }
+    }
+    Ok(())
+}
+
+/// The same frames, each flow by one queue and in its order; so many may be missing.
+fn check_flows(
+    real: Vec<Vec<Vec<u8>>>,
+    mut expected: Vec<Vec<u8>>,
+    missing: u64,
+) -> Result<(), Difference> {
+    // By the queue that frames came in by: the queue that they left by, and the last number.
+    let mut flows: BTreeMap<(u16, u16), (usize, u32)> = BTreeMap::new();
+    for (queue, frames) in real.iter().enumerate() {
+        for stamp in frames.iter().filter_map(|frame| stamp_of(frame)) {
+            let flow = (stamp.port, stamp.queue);
+            let (by, last) = flows.entry(flow).or_insert((queue, 0));
+            if *by != queue || *last >= stamp.number {
+                return Err(format!(
+                    "{stamp:?} after number {last}, by queues {by} and {queue}"
+                ));
+            }
+            *last = stamp.number;
+        }
+    }
+    let mut real: Vec<Vec<u8>> = real.into_iter().flatten().collect();
+    same("number", real.len() as u64, expected.len() as u64 - missing)?;
+    real.sort_unstable();
+    expected.sort_unstable();
+    let mut expected = expected.iter();
+    for frame in &real {
+        if !expected.any(|other| other == frame) {
+            return Err(format!("surplus {}", hex(frame)));
+        }
+    }
+    Ok(())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    real: T,
+    expected: T,
+) -> Result<(), Difference> {
+    if real == expected {
+        Ok(())
+    } else {
+        Err(format!(
+            "{what}: the switch has {real:x?}, the reference {expected:x?}"
+        ))
+    }
+}
+
+/// The start of a frame and its size.
+pub fn hex(frame: &[u8]) -> String {
+    let start: String = frame
+        .iter()
+        .take(40)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{start}.. ({} bytes)", frame.len())
+}
+
+fn totals(real: &PortTotals) -> Totals {
+    let drops = DropReason::ALL.iter().zip(&real.drops);
+    Totals {
+        rx_frames: real.rx_frames,
+        rx_bytes: real.rx_bytes,
+        tx_frames: real.tx_frames,
+        tx_bytes: real.tx_bytes,
+        drops: drops
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| (*reason, *count))
+            .collect(),
+    }
+}

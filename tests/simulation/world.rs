@@ -1,0 +1,481 @@
+//! One world: a topology, stations, and a sequence of random steps, each of which depends on the
+//! seed and its own number alone, so that a failing world can be run again with fewer steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use switch_core::limits::HANDOFF_RING_SIZE;
+
+use super::{
+    frames::Stations,
+    reference::Reference,
+    rng::Rng,
+    rules::{Address, Rules, Static},
+    switch::{Arrivals, Control, Difference, Size, Strictness, Switch, hex},
+    topology::Topology,
+    wrong::Wrong,
+};
+
+/// What is run.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub seed: u64,
+    /// Steps that are left out.
+    pub without: BTreeSet<usize>,
+    /// The steps end before this one.
+    pub end: Option<usize>,
+    /// What the reference does wrong.
+    pub wrong: Option<Wrong>,
+    /// Say what is done.
+    pub verbose: bool,
+}
+
+/// How a world ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Frames that the switch with one worker received.
+    pub frames: u64,
+    /// What differed, and in which step.
+    pub failure: Option<(usize, Difference)>,
+    /// What was done, when that was asked for.
+    pub log: Vec<String>,
+}
+
+/// A port that takes part.
+#[derive(Clone, Copy, Debug)]
+struct Attached {
+    queues: usize,
+    up: bool,
+    mtu: u32,
+}
+
+struct World {
+    topology: Topology,
+    stations: Stations,
+    rules: Rules,
+    attached: BTreeMap<usize, Attached>,
+    now: u64,
+    /// One with one worker, and one with several.
+    switches: Vec<Switch>,
+    /// All pools and tables have room for everything.
+    roomy: bool,
+    frames: u64,
+    verbose: bool,
+    log: Vec<String>,
+}
+
+/// Runs a world.
+pub fn run(plan: &Plan) -> Outcome {
+    let mut world = World::new(plan);
+    let steps = Rng::new(plan.seed, u64::MAX).range(20, 120);
+    let mut failure = None;
+    for step in 0..steps.min(plan.end.unwrap_or(steps)) {
+        if plan.without.contains(&step) {
+            continue;
+        }
+        let mut rng = Rng::new(plan.seed, step as u64 + 1);
+        if let Err(difference) = world.step(step, &mut rng) {
+            // A crowded table refuses addresses, and that is no difference.
+            let crowded = world.roomy && world.switches.iter().any(Switch::table_was_full);
+            failure = (!crowded).then_some((step, difference));
+            break;
+        }
+    }
+    let World {
+        switches,
+        frames,
+        log,
+        ..
+    } = world;
+    for switch in switches {
+        let result = switch.finish();
+        if failure.is_none() {
+            failure = result.err().map(|difference| (steps, difference));
+        }
+    }
+    Outcome {
+        frames,
+        failure,
+        log,
+    }
+}
+
+impl World {
+    fn new(plan: &Plan) -> Self {
+        let mut rng = Rng::new(plan.seed, 0);
+        let mut topology = Topology::new(&mut rng);
+        let stations = Stations::new(&mut rng);
+        let rules = topology.rules(&mut rng, &stations.macs);
+        let kind = rng.weighted(&[88, 7, 5]);
+        let now = rng.pick(&[0, 1000, (1 << 27) - 50, (1 << 32) - 50]);
+        let several = rng.range(2, 3);
+        let reference = Reference {
+            now,
+            wrong: plan.wrong,
+            ..Reference::default()
+        };
+        let size = |workers| Size {
+            workers,
+            chunks: if kind == 1 {
+                rng.clone().pick(&[64, 128, 320])
+            } else {
+                3072
+            },
+            fdb_capacity: if kind == 2 { 16 } else { 2048 },
+        };
+        let switch = |workers| Switch::new(size(workers), reference.clone());
+        Self {
+            topology,
+            stations,
+            rules,
+            attached: BTreeMap::new(),
+            now,
+            switches: vec![switch(1), switch(several)],
+            roomy: kind == 0,
+            frames: 0,
+            verbose: plan.verbose,
+            log: Vec::new(),
+        }
+    }
+
+    fn say(&mut self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            self.log.push(text());
+        }
+    }
+
+    /// The same for both switches.
+    fn both(
+        &mut self,
+        mut act: impl FnMut(&mut Switch) -> Result<(), Difference>,
+    ) -> Result<(), Difference> {
+        for (index, switch) in self.switches.iter_mut().enumerate() {
+            act(switch).map_err(|text| format!("{} worker(s): {text}", index + 1))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: usize, rng: &mut Rng) -> Result<(), Difference> {
+        self.say(|| format!("step {step}:"));
+        if self.switches[0].reference.rules.ports.is_empty() {
+            self.begin(rng)?;
+        }
+        match rng.weighted(&[62, 12, 8, 4, 4, 4, 6]) {
+            0 => self.receive(rng),
+            1 => self.storm(rng),
+            2 => self.wait(rng),
+            3 => self.flap(rng),
+            4 => self.plug(rng),
+            5 => self.swap(rng),
+            _ => self.operate(rng),
+        }
+    }
+
+    /// Applies the first rules and attaches most ports.
+    fn begin(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        self.control(&Control::Apply(self.rules.clone()), &Arrivals::default())?;
+        for port in self.rules.ports.keys().copied().collect::<Vec<_>>() {
+            if rng.chance(95) {
+                self.attach(rng, port, &Arrivals::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, control: &Control, queued: &Arrivals) -> Result<(), Difference> {
+        self.say(|| format!("  {control:?}"));
+        self.say(|| format!("  meanwhile {}", describe(queued)));
+        self.frames += queued.frames.len() as u64;
+        self.both(|switch| switch.control(control, queued))
+    }
+
+    fn attach(&mut self, rng: &mut Rng, port: usize, queued: &Arrivals) -> Result<(), Difference> {
+        let queues = rng.pick(&[1, 1, 1, 2, 3]);
+        let mtu = rng.pick(&[1500, 1500, 1500, 1500, 9000, 9216, 68, 1496]);
+        self.attached.insert(
+            port,
+            Attached {
+                queues,
+                up: true,
+                mtu,
+            },
+        );
+        self.control(&Control::Attach { port, queues, mtu }, queued)
+    }
+
+    /// Frames for a queue, as many as the pools and rings have room for when all are flooded.
+    fn arrivals(&mut self, rng: &mut Rng, port: usize, count: usize) -> Arrivals {
+        let queue = rng.below(self.attached[&port].queues);
+        let ports = self.attached.len().max(1);
+        let mut chunks = 1800 / ports;
+        // A worker that owns nine ports takes that many floods at a time and no more.
+        let most = if ports > 9 {
+            HANDOFF_RING_SIZE / ports
+        } else {
+            count
+        };
+        let mut frames = Vec::new();
+        for _ in 0..count.min(most) {
+            let frame = self.stations.frame(rng, &self.rules, port, queue);
+            let needed = frame.len().div_ceil(1792).max(1);
+            if self.roomy && needed > chunks {
+                break;
+            }
+            chunks = chunks.saturating_sub(needed);
+            frames.push(frame);
+        }
+        if rng.chance(3) {
+            self.stations.strangers(rng, &mut frames);
+        }
+        Arrivals {
+            port,
+            queue,
+            frames,
+        }
+    }
+
+    fn count(&self, rng: &mut Rng) -> usize {
+        match rng.weighted(&[30, 40, 20, 10]) {
+            0 => rng.range(1, 4),
+            1 => rng.range(5, 63),
+            2 => 64,
+            _ => rng.range(65, 200),
+        }
+    }
+
+    fn an_attached(&self, rng: &mut Rng) -> Option<usize> {
+        rng.choose(self.attached.keys().copied())
+    }
+
+    /// One queue receives.
+    fn receive(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let Some(port) = self.an_attached(rng) else {
+            return Ok(());
+        };
+        let count = self.count(rng);
+        let arrivals = self.arrivals(rng, port, count);
+        let mut rooms = Vec::new();
+        while rng.chance(15) {
+            rooms.extend(self.an_attached(rng).map(|port| (port, rng.below(40))));
+        }
+        self.say(|| format!("  room {rooms:?}, {}", describe(&arrivals)));
+        self.frames += arrivals.frames.len() as u64;
+        let strictness = if self.roomy {
+            Strictness::Same
+        } else {
+            Strictness::Possible
+        };
+        self.both(|switch| {
+            for (port, room) in &rooms {
+                switch.set_room(*port, Some(*room));
+            }
+            switch.receive(std::slice::from_ref(&arrivals), strictness)?;
+            for (port, _) in &rooms {
+                switch.set_room(*port, None);
+            }
+            Ok(())
+        })
+    }
+
+    /// Many queues receive at once. So that their order cannot matter, all stations that speak have
+    /// spoken from where they are just before.
+    fn storm(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let up: Vec<usize> = self
+            .attached
+            .iter()
+            .filter(|(_, a)| a.up)
+            .map(|(p, _)| *p)
+            .collect();
+        if up.is_empty() {
+            return Ok(());
+        }
+        let mut all: Vec<Arrivals> = Vec::new();
+        for _ in 0..rng.range(2, 8) {
+            let port = rng.pick(&up);
+            let (count, known) = (rng.range(1, 40), all.len());
+            let arrivals = self.arrivals(rng, port, count);
+            let same = |other: &Arrivals| (other.port, other.queue) == (port, arrivals.queue);
+            if all.iter().take(known).any(same) {
+                continue;
+            }
+            all.push(arrivals);
+        }
+        let strictness = if self.roomy {
+            Strictness::SameFlows
+        } else {
+            Strictness::Possible
+        };
+        if self.roomy {
+            for arrivals in all.clone() {
+                self.say(|| format!("  first {}", describe(&arrivals)));
+                self.frames += arrivals.frames.len() as u64;
+                self.both(|switch| {
+                    switch.receive(std::slice::from_ref(&arrivals), Strictness::Same)
+                })?;
+            }
+            let reference = &self.switches[0].reference;
+            for arrivals in &mut all {
+                let port = arrivals.port;
+                arrivals
+                    .frames
+                    .retain(|frame| teaches_nothing(reference, port, frame));
+            }
+            let mut left = 1800 / self.attached.len();
+            for arrivals in &mut all {
+                arrivals.frames.truncate(left / 2);
+                left -= arrivals.frames.len();
+            }
+        }
+        self.say(|| {
+            format!(
+                "  at once {:?}",
+                all.iter().map(describe).collect::<Vec<_>>()
+            )
+        });
+        self.frames += all
+            .iter()
+            .map(|arrivals| arrivals.frames.len() as u64)
+            .sum::<u64>();
+        self.both(|switch| switch.receive(&all, strictness))
+    }
+
+    /// Time passes.
+    fn wait(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let ageing = u64::from(self.rules.ageing_s);
+        self.now += match rng.weighted(&[30, 30, 20, 10, 10]) {
+            0 => 1,
+            1 => rng.range(2, 9) as u64,
+            2 => ageing,
+            3 => ageing + 1,
+            _ => ageing / 2,
+        };
+        let (now, age) = (self.now, rng.chance(60));
+        self.say(|| format!("  now it is {now}, ageing: {age}"));
+        self.both(|switch| {
+            switch.set_now(now);
+            if age { switch.age() } else { Ok(()) }
+        })
+    }
+
+    /// Frames that wait while the control thread does something, or none.
+    fn queued(&mut self, rng: &mut Rng) -> Arrivals {
+        let port = self
+            .an_attached(rng)
+            .filter(|_| self.roomy && rng.chance(60));
+        let Some(port) = port else {
+            return Arrivals::default();
+        };
+        let count = self.count(rng);
+        self.arrivals(rng, port, count)
+    }
+
+    /// A device goes down, or up, or gets another MTU.
+    fn flap(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let Some(port) = self.an_attached(rng) else {
+            return Ok(());
+        };
+        let queued = self.queued(rng);
+        let attached = self.attached.get_mut(&port).expect("attached");
+        match attached.up {
+            true if rng.chance(60) => attached.up = false,
+            true => attached.mtu = rng.pick(&[1500, 1400, 9000]),
+            false => attached.up = true,
+        }
+        let Attached { up, mtu, .. } = *attached;
+        self.control(&Control::Link { port, up, mtu }, &queued)
+    }
+
+    /// A device comes or goes.
+    fn plug(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let Some(port) = rng.choose(self.rules.ports.keys().copied()) else {
+            return Ok(());
+        };
+        let queued = self.queued(rng);
+        if self.attached.contains_key(&port) {
+            self.attached.remove(&port);
+            self.control(&Control::Detach { port }, &queued)
+        } else {
+            self.attach(rng, port, &queued)
+        }
+    }
+
+    /// The configuration changes.
+    fn swap(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let rules = self.topology.change(rng, &self.rules, &self.stations.macs);
+        let stay = self
+            .attached
+            .keys()
+            .all(|port| rules.ports.contains_key(port));
+        // With frames in the queues only when no port goes: that would be several steps in one.
+        let queued = if stay {
+            self.queued(rng)
+        } else {
+            Arrivals::default()
+        };
+        self.attached
+            .retain(|port, _| rules.ports.contains_key(port));
+        self.rules = rules.clone();
+        self.control(&Control::Apply(rules), &queued)?;
+        for port in self.rules.ports.keys().copied().collect::<Vec<_>>() {
+            if !self.attached.contains_key(&port) && rng.chance(60) {
+                self.attach(rng, port, &Arrivals::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody works on the forwarding database.
+    fn operate(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        if !self.roomy {
+            return Ok(());
+        }
+        let macs: Vec<Address> = self.stations.macs.clone();
+        let mac = if rng.chance(90) {
+            rng.pick(&macs)
+        } else {
+            [1, 0, 0, 0, 0, 1]
+        };
+        let network = rng
+            .choose(self.rules.networks.keys().copied())
+            .expect("networks");
+        let port = rng.choose(self.rules.ports.keys().copied()).expect("ports");
+        match rng.below(4) {
+            0 => {
+                self.say(|| format!("  static {network} {mac:x?} at {port}"));
+                self.both(|switch| switch.add_static(Static { network, mac, port }))
+            }
+            1 => {
+                self.say(|| format!("  remove {network} {mac:x?}"));
+                self.both(|switch| switch.remove(network, mac))
+            }
+            _ => {
+                let network = rng.chance(50).then_some(network);
+                let port = rng.chance(50).then_some(port);
+                let mac = rng.chance(30).then_some(mac);
+                let statics = rng.chance(20);
+                self.say(|| format!("  flush {network:?} {port:?} {mac:x?} {statics}"));
+                self.both(|switch| switch.flush(network, port, mac, statics))
+            }
+        }
+    }
+}
+
+/// Whether receiving this frame changes no entry: its source is known, here and now, or it is one
+/// that is not learnt.
+fn teaches_nothing(reference: &Reference, port: usize, frame: &[u8]) -> bool {
+    let Ok(network) = reference.network_of(port, frame) else {
+        return true;
+    };
+    let source: Address = frame[6..12].try_into().expect("6 bytes");
+    let station = reference.fdb.get(&(network, source));
+    station.is_some_and(|s| s.seen.is_none() || (s.port, s.seen) == (port, Some(reference.now)))
+}
+
+fn describe(arrivals: &Arrivals) -> String {
+    let Arrivals {
+        port,
+        queue,
+        frames,
+    } = arrivals;
+    let frames: Vec<String> = frames.iter().map(|frame| hex(frame)).collect();
+    format!("port {port} queue {queue} receives {frames:?}")
+}
