@@ -3,3 +3,6 @@
 mod afxdp;
 mod kit;
 mod program;
+mod reach;
+mod streams;
+mod tags;

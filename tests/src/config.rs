@@ -1,6 +1,10 @@
 //! The text of a configuration, put together from short pieces.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread::available_parallelism,
+};
 
 /// A configuration that grows by one table with each call. Ports have the name of their device.
 #[derive(Clone, Debug, Default)]
@@ -9,10 +13,24 @@ pub struct Config {
 }
 
 impl Config {
-    /// A switch with so many workers.
+    /// A switch with so many workers, each pinned to a core of its own. The first core is another
+    /// one with each call, so that tests which run beside each other use all cores.
+    ///
+    /// # Panics
+    /// When there are fewer cores.
     #[must_use]
     pub fn workers(count: usize) -> Self {
-        Self::switch(&format!("workers = {count}"))
+        static FIRST: AtomicUsize = AtomicUsize::new(0);
+        let first = FIRST.fetch_add(1, Relaxed);
+        let available = available_parallelism().expect("number of cores").get();
+        assert!(
+            count <= available,
+            "the test needs {count} cores, here are {available}"
+        );
+        let cores: Vec<_> = (first..first + count)
+            .map(|core| core % available)
+            .collect();
+        Self::switch(&format!("workers = {count}\ncores = {cores:?}"))
     }
 
     /// A switch with these lines in its table `[switch]`.

@@ -128,14 +128,14 @@ impl Namespace {
     pub fn veth(&self, device: &str, peer: &Self, peer_device: &str, queues: usize) -> Result<()> {
         let queues = queues.to_string();
         let queues = ["numrxqueues", &queues, "numtxqueues", &queues];
-        let mut arguments = vec!["link", "add", device];
+        let mut arguments = vec!["link", "add", "name", device];
         arguments.extend(queues);
         arguments.extend(["type", "veth", "peer", "name", peer_device]);
         arguments.extend(queues);
         arguments.extend(["netns", peer.name()]);
         self.ip(&arguments)?;
-        self.ip(&["link", "set", device, "up"])?;
-        peer.ip(&["link", "set", peer_device, "up"])?;
+        self.ip(&["link", "set", "dev", device, "up"])?;
+        peer.ip(&["link", "set", "dev", peer_device, "up"])?;
         Ok(())
     }
 

@@ -1,0 +1,141 @@
+//! TCP and UDP streams between guests that nobody has prepared for the switch.
+
+use serde_json::Value;
+use shunt_tests::{
+    config::Config,
+    daemon::Daemon,
+    netns::Namespace,
+    traffic::iperf3,
+    world::{GUEST_DEVICE, Guest, World, offloads, stack_count},
+};
+
+/// What TCP must reach: far below what it does alone on a machine, far above what it does when
+/// every second segment is lost.
+const TCP_MINIMUM_BPS: f64 = 100e6;
+
+/// Two guests of a private network with addresses and the kernel's default offloads.
+fn two_guests() -> (World, [Guest; 2]) {
+    let world = World::new("streams");
+    let guests = [world.guest("a"), world.guest("b")];
+    for (guest, address) in guests.iter().zip(["10.78.0.1/24", "10.78.0.2/24"]) {
+        guest.add_address(address);
+    }
+    for (guest, address) in guests.iter().zip(["fd78::1/64", "fd78::2/64"]) {
+        guest.add_address(address);
+    }
+    (world, guests)
+}
+
+fn config() -> Config {
+    Config::workers(1)
+        .private("lab")
+        .access("a", "lab")
+        .access("b", "lab")
+}
+
+/// The offloads of all four ends of the veth pairs.
+fn all_offloads(world: &World, guests: &[Guest; 2]) -> Vec<String> {
+    let ends: [(&Namespace, &str); 4] = [
+        (&world.switch, "a"),
+        (&world.switch, "b"),
+        (&guests[0].namespace, GUEST_DEVICE),
+        (&guests[1].namespace, GUEST_DEVICE),
+    ];
+    ends.map(|(namespace, device)| offloads(namespace, device))
+        .to_vec()
+}
+
+fn received_bps(report: &Value) -> f64 {
+    let sum = &report["end"]["sum_received"]["bits_per_second"];
+    sum.as_f64()
+        .unwrap_or_else(|| panic!("no result: {report}"))
+}
+
+fn checksum_errors(guests: &[Guest; 2]) -> u64 {
+    guests
+        .iter()
+        .map(|guest| stack_count(&guest.namespace, "InCsumErrors"))
+        .sum()
+}
+
+#[test]
+fn tcp_and_udp_with_default_offloads_which_are_restored() {
+    let (world, guests) = two_guests();
+    let found = all_offloads(&world, &guests);
+    assert!(
+        found[2].contains("tx-checksumming: on"),
+        "the test's premise: {}",
+        found[2]
+    );
+    let mut daemon = world.start(&config());
+    assert_ne!(
+        all_offloads(&world, &guests),
+        found,
+        "nothing had to be set?"
+    );
+
+    let [a, b] = &guests;
+    for (address, arguments) in [
+        ("10.78.0.2", &["-t", "2"][..]),
+        ("10.78.0.2", &["-t", "1", "--reverse"]),
+        ("fd78::2", &["-t", "1"]),
+    ] {
+        let report = iperf3(&b.namespace, address, &a.namespace, arguments);
+        let bps = received_bps(&report);
+        println!("TCP {address} {arguments:?}: {:.0} Mb/s", bps / 1e6);
+        assert!(
+            bps > TCP_MINIMUM_BPS,
+            "{address} {arguments:?}: {bps} bit/s"
+        );
+    }
+    check_udp(&daemon, &guests);
+    assert_eq!(checksum_errors(&guests), 0);
+
+    daemon.stop();
+    assert_eq!(all_offloads(&world, &guests), found);
+}
+
+/// UDP far below what the switch can do: nearly nothing is lost, and what is, is counted.
+fn check_udp(daemon: &Daemon, guests: &[Guest; 2]) {
+    let [a, b] = guests;
+    for length in ["64", "1400"] {
+        let arguments = ["-u", "-t", "1", "-b", "10M", "-l", length];
+        let report = iperf3(&b.namespace, "10.78.0.2", &a.namespace, &arguments);
+        let lost = report["end"]["sum"]["lost_percent"]
+            .as_f64()
+            .expect("a result");
+        println!("UDP of {length} bytes: {lost:.2} % lost");
+        assert!(
+            lost < 2.0,
+            "{lost} % of {length} bytes lost, {:?}",
+            daemon.drops("a")
+        );
+    }
+    // Larger than the MTU: IP fragments, without checksums of their own.
+    let arguments = ["-u", "-t", "1", "-b", "10M", "-l", "8000"];
+    let report = iperf3(&b.namespace, "10.78.0.2", &a.namespace, &arguments);
+    assert!(received_bps(&report) > 5e6, "{report}");
+}
+
+#[test]
+fn tcp_through_the_hosts_own_port() {
+    let world = World::new("host-streams");
+    let guest = world.guest("a");
+    guest.add_address("10.79.0.1/24");
+    let lines = "role = \"host\"\nnetwork = \"lab\"\naddresses = [\"10.79.0.2/24\"]";
+    let config = Config::workers(1)
+        .private("lab")
+        .access("a", "lab")
+        .port("shunt0", lines);
+    let mut daemon = world.start(&config);
+    for arguments in [&["-t", "1"][..], &["-t", "1", "--reverse"]] {
+        let report = iperf3(&world.switch, "10.79.0.2", &guest.namespace, arguments);
+        let bps = received_bps(&report);
+        println!("TCP with the host {arguments:?}: {:.0} Mb/s", bps / 1e6);
+        assert!(bps > TCP_MINIMUM_BPS, "{arguments:?}: {bps} bit/s");
+    }
+    for namespace in [&world.switch, &guest.namespace] {
+        assert_eq!(stack_count(namespace, "InCsumErrors"), 0);
+    }
+    daemon.stop();
+}
