@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 
 use super::{frame::Frame, region::Region};
-use crate::limits::{CACHE_SLABS, CHUNK_SIZE, HEADROOM, MAX_SEGMENTS, MAX_WORKERS, SLAB_SIZE};
+use crate::limits::{CACHE_SLABS, CHUNK_SIZE, HEADROOM, MAX_SEGMENTS, SLAB_SIZE};
 
 /// The offset of a chunk in the region, a multiple of the chunk size. Owns the chunk, as a frame
 /// does, but says nothing about its content.
@@ -30,17 +30,21 @@ impl ChunkAddress {
 
 type Slab = ArrayVec<ChunkAddress, SLAB_SIZE>;
 
-/// All free chunks that no worker has in its cache, in slabs.
+/// All free chunks that no worker has in its cache: full slabs, and what was left of caches.
 pub struct Pool {
     region: Arc<Region>,
     slabs: ArrayQueue<Slab>,
+    /// Has room for every chunk, as `slabs` has, so that nothing is ever refused.
+    loose: ArrayQueue<ChunkAddress>,
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
+        let mut fields = f.debug_struct("Pool");
+        fields
             .field("slabs", &self.slabs.len())
-            .finish_non_exhaustive()
+            .field("loose", &self.loose.len());
+        fields.finish_non_exhaustive()
     }
 }
 
@@ -49,17 +53,44 @@ impl Pool {
     #[must_use]
     pub fn new(region: Arc<Region>) -> Arc<Self> {
         let chunks = region.chunks();
-        // Caches may bring back slabs that are not full, so there is room for twice as many, and
-        // for the rest of every cache of a small region.
-        let slabs = ArrayQueue::new(chunks.div_ceil(SLAB_SIZE) * 2 + MAX_WORKERS);
+        let pool = Self {
+            region,
+            slabs: ArrayQueue::new((chunks / SLAB_SIZE).max(1)),
+            loose: ArrayQueue::new(chunks),
+        };
         let addresses: Vec<_> = (0..chunks)
             .map(|index| (index * CHUNK_SIZE) as u32)
             .collect();
         for part in addresses.chunks(SLAB_SIZE) {
-            let slab = part.iter().map(|address| ChunkAddress(*address)).collect();
-            assert!(slabs.push(slab).is_ok(), "the queue holds all slabs");
+            pool.put(part.iter().map(|address| ChunkAddress(*address)).collect());
         }
-        Arc::new(Self { region, slabs })
+        Arc::new(pool)
+    }
+
+    fn put(&self, slab: Slab) {
+        if slab.is_full() {
+            assert!(
+                self.slabs.push(slab).is_ok(),
+                "there is room for all full slabs"
+            );
+            return;
+        }
+        for chunk in slab {
+            assert!(
+                self.loose.push(chunk).is_ok(),
+                "there is room for all chunks"
+            );
+        }
+    }
+
+    /// A slab that is not empty, unless the pool is.
+    fn take(&self) -> Option<Slab> {
+        self.slabs.pop().or_else(|| {
+            let slab: Slab = std::iter::from_fn(|| self.loose.pop())
+                .take(SLAB_SIZE)
+                .collect();
+            Some(slab).filter(|slab| !slab.is_empty())
+        })
     }
 
     /// The memory that the chunks are of.
@@ -71,16 +102,7 @@ impl Pool {
     /// Chunks in the pool now. Exact when nobody trades with it.
     #[must_use]
     pub fn free_chunks(&self) -> usize {
-        let mut count = 0;
-        for _ in 0..self.slabs.len() {
-            let Some(slab) = self.slabs.pop() else { break };
-            count += slab.len();
-            assert!(
-                self.slabs.push(slab).is_ok(),
-                "a slab goes back where it was"
-            );
-        }
-        count
+        self.slabs.len() * SLAB_SIZE + self.loose.len()
     }
 }
 
@@ -124,7 +146,7 @@ impl FrameCache {
     #[inline]
     pub fn take_chunk(&mut self) -> Option<ChunkAddress> {
         if self.free.is_empty() {
-            self.free.extend(self.pool.slabs.pop()?);
+            self.free.extend(self.pool.take()?);
         }
         self.free.pop()
     }
@@ -140,11 +162,7 @@ impl FrameCache {
 
     fn give_back(&mut self, count: usize) {
         let from = self.free.len() - count.min(self.free.len());
-        let slab: Slab = self.free.drain(from..).collect();
-        assert!(
-            self.pool.slabs.push(slab).is_ok(),
-            "the pool has room for all its slabs"
-        );
+        self.pool.put(self.free.drain(from..).collect());
     }
 
     /// A frame of one segment with the usual headroom and no bytes yet, unless the pool is empty.
