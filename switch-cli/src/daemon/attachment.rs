@@ -18,6 +18,7 @@ use switch_core::{
             program::{self, HostAddress, Mode, Program, ProgramError},
         },
     },
+    wire::ethernet::Mac,
 };
 
 use super::tally::Tally;
@@ -26,6 +27,7 @@ use crate::device::{
     host::{self, HostPort},
     links::Link,
     offload::{self, Use},
+    stats::DeviceCounters,
 };
 
 /// How long an attempt waits for a queue that is busy: the kernel frees the queues of a killed
@@ -43,8 +45,6 @@ pub struct Plan {
     pub role: Role,
     /// How many of its queues to serve, from the first.
     pub queues: usize,
-    /// On an uplink, the addresses whose frames are the host's.
-    pub host_addresses: Vec<HostAddress>,
     /// Where the frames come from.
     pub pool: Arc<Pool>,
     /// Where it is kept on record what is changed on devices.
@@ -85,6 +85,8 @@ pub enum AttachError {
 pub struct Attachment {
     /// The device as it was attached.
     pub link: Link,
+    /// What the port is.
+    role: Role,
     /// Where its program runs.
     pub mode: Mode,
     /// Queues that are served.
@@ -95,8 +97,14 @@ pub struct Attachment {
     pub multi_buffer: bool,
     /// What became of its offloads.
     pub offloads: offload::Report,
+    /// Somebody may have changed its offloads.
+    pub recheck: bool,
     program: Program,
     counters: Vec<Arc<QueueCounters>>,
+    /// The device's counters when it was attached.
+    baseline: DeviceCounters,
+    /// What the device has counted since, as of the last look.
+    device: DeviceCounters,
 }
 
 impl Attachment {
@@ -124,18 +132,24 @@ impl Attachment {
             generic: false,
         };
         let mut offloads = offload::attach(&plan.namespace, &link, how, &plan.state_dir).await?;
+        let host_addresses = match plan.role {
+            Role::Uplink => host_addresses(&plan.namespace, link.ifindex).await?,
+            Role::Guest | Role::Host => Vec::new(),
+        };
+        let baseline = plan.namespace.counters(&link).await?.unwrap_or_default();
         let opening = {
             let (plan, ifindex) = (plan.clone(), link.ifindex);
-            tokio::task::spawn_blocking(move || Opened::new(&plan, ifindex))
+            tokio::task::spawn_blocking(move || Opened::new(&plan, ifindex, &host_addresses))
         };
         let opened = opening.await;
         let opened = opened.map_err(|error| AttachError::Internal(error.to_string()))??;
-        let mode = opened.program.mode().unwrap_or(Mode::Generic);
-        if mode != Mode::Native {
+        if opened.mode != Mode::Native {
             how.generic = true;
             offloads = offload::attach(&plan.namespace, &link, how, &plan.state_dir).await?;
         }
-        Ok(opened.into_attachment(link, mode, offloads))
+        let (mut attachment, queues) = opened.into_attachment(link, plan.role, offloads);
+        attachment.baseline = baseline;
+        Ok((attachment, queues))
     }
 
     /// Why the program is not in native mode.
@@ -153,7 +167,33 @@ impl Attachment {
         if let Ok(outcomes) = self.program.counts() {
             tally.add_outcomes(&outcomes);
         }
+        tally.add_device(&self.device, self.link.kind == "veth");
         tally
+    }
+
+    /// Looks at the device's own counters.
+    pub async fn read_device(&mut self, namespace: &Namespace) {
+        // What cannot be read now stays as it was: the device may be gone.
+        if let Ok(Some(counters)) = namespace.counters(&self.link).await {
+            self.device = counters.since(&self.baseline);
+        }
+    }
+
+    /// Looks again which frames of an uplink are the host's.
+    ///
+    /// # Errors
+    /// What the kernel said; the call can be repeated.
+    pub async fn renew_host_addresses(&mut self, namespace: &Namespace) -> Result<(), AttachError> {
+        let addresses = host_addresses(namespace, self.link.ifindex).await?;
+        Ok(self.program.set_host_addresses(&addresses)?)
+    }
+
+    /// How the device is used, to set its offloads again.
+    pub fn usage(&self) -> Use {
+        Use {
+            role: self.role,
+            generic: self.mode != Mode::Native,
+        }
     }
 
     /// Takes the program off the device, so that no more frames come. Next the queues are closed,
@@ -161,6 +201,20 @@ impl Attachment {
     pub fn detach_program(&mut self) {
         self.program.detach();
     }
+}
+
+/// The addresses of an uplink's frames that are the host's.
+async fn host_addresses(
+    namespace: &Namespace,
+    ifindex: u32,
+) -> Result<Vec<HostAddress>, AttachError> {
+    let addresses = namespace.host_addresses(ifindex).await?;
+    let address = |(vid, mac): (u16, Mac)| HostAddress {
+        // The program looks a station's address up without its VLAN.
+        vid: if mac.is_group() { vid } else { 0 },
+        mac: mac.0,
+    };
+    Ok(addresses.into_iter().map(address).collect())
 }
 
 /// Restores what was changed on a device, and logs what could not be. A device that is gone has
@@ -190,21 +244,22 @@ pub async fn restore(namespace: &Namespace, ifindex: u32, state_dir: &Path) {
 /// What the kernel has given, on a thread that may wait for it.
 struct Opened {
     program: Program,
+    mode: Mode,
     queues: Vec<XdpQueue>,
     /// On an uplink, what its program leaves to the host's stack and the engine needs too.
     groups: Option<PacketQueue>,
 }
 
 impl Opened {
-    fn new(plan: &Plan, ifindex: u32) -> Result<Self, AttachError> {
+    fn new(plan: &Plan, ifindex: u32, host_addresses: &[HostAddress]) -> Result<Self, AttachError> {
         let is_uplink = plan.role == Role::Uplink;
         let mut program = Program::load(match is_uplink {
             true => program::Role::Uplink,
             false => program::Role::Guest,
         })?;
-        program.set_host_addresses(&plan.host_addresses)?;
+        program.set_host_addresses(host_addresses)?;
         // The program first: if the device belongs to somebody else, this says to whom.
-        program.attach(ifindex)?;
+        let mode = program.attach(ifindex)?;
         let mut queues = Vec::new();
         for number in 0..plan.queues as u32 {
             let config = XdpConfig {
@@ -219,6 +274,7 @@ impl Opened {
         let groups = is_uplink.then(|| PacketQueue::open(&plan.pool, ifindex, true));
         Ok(Self {
             program,
+            mode,
             queues,
             groups: groups.transpose()?,
         })
@@ -227,19 +283,23 @@ impl Opened {
     fn into_attachment(
         self,
         link: Link,
-        mode: Mode,
+        role: Role,
         offloads: offload::Report,
     ) -> (Attachment, Vec<Queue>) {
         let counters = self.queues.iter().map(XdpQueue::counters);
         let counters = counters.chain(self.groups.iter().map(PacketQueue::counters));
         let attachment = Attachment {
-            mode,
+            mode: self.mode,
             queues: self.queues.len(),
             zero_copy: self.queues.iter().all(XdpQueue::zero_copy),
             multi_buffer: self.queues.iter().all(XdpQueue::multi_buffer),
             offloads,
+            recheck: false,
             counters: counters.map(Arc::clone).collect(),
             program: self.program,
+            role,
+            baseline: DeviceCounters::default(),
+            device: DeviceCounters::default(),
             link,
         };
         let queues = self.queues.into_iter().map(Queue::Xdp);

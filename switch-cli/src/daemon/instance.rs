@@ -11,6 +11,8 @@ use std::{
         net::UnixListener,
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::failure::Failure;
@@ -18,6 +20,11 @@ use crate::failure::Failure;
 /// Who may operate the switch: root, and the group of the socket.
 const SOCKET_MODE: u32 = 0o660;
 const DIRECTORY_MODE: u32 = 0o755;
+/// How long a daemon that has just been killed may still hold its lock: the kernel gives back its
+/// memory and sockets first.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
+/// How often to look meanwhile.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The right to be the daemon of one socket. Dropping it removes the socket.
 #[derive(Debug)]
@@ -52,10 +59,16 @@ impl Instance {
             .truncate(false)
             .open(&path)
             .map_err(|error| cannot("open", &path, error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(socket, &mut lock)),
-            Err(TryLockError::Error(error)) => return Err(cannot("lock", &path, error)),
+        let deadline = Instant::now() + RELEASE_DEADLINE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(RELEASE_INTERVAL);
+                }
+                Err(TryLockError::WouldBlock) => return Err(taken(socket, &mut lock)),
+                Err(TryLockError::Error(error)) => return Err(cannot("lock", &path, error)),
+            }
         }
         // Only for the message above: that it cannot be written is no reason to stop.
         let _ = lock

@@ -14,6 +14,7 @@ mod server;
 pub mod settings;
 mod switch;
 mod tally;
+mod upkeep;
 mod view;
 
 use std::{
@@ -41,7 +42,7 @@ use crate::{
     failure::Failure,
 };
 use instance::Instance;
-use reconciler::{Finished, Reconciler};
+use reconciler::{Answer, Reconciler};
 use server::{Control, Request};
 use switch::Switch;
 
@@ -116,7 +117,7 @@ struct Daemon {
     monitor: Monitor,
     control: Control,
     requests: mpsc::Receiver<Request>,
-    attempts: mpsc::UnboundedReceiver<Finished>,
+    answers: mpsc::UnboundedReceiver<Answer>,
     signals: Signals,
 }
 
@@ -162,7 +163,7 @@ impl Daemon {
         let mut monitor = Monitor::open(&namespace).map_err(failed)?;
         // The first event comes when all devices are known.
         monitor.next().await.map_err(failed)?;
-        let (reconciler, attempts) = Reconciler::new(namespace, state_dir);
+        let (reconciler, answers) = Reconciler::new(namespace, state_dir);
         reconciler.clean_up(&config).await;
         let (control, requests) = Control::new();
         let cores = options.cores;
@@ -172,7 +173,7 @@ impl Daemon {
             monitor,
             control,
             requests,
-            attempts,
+            answers,
             signals,
         })
     }
@@ -185,7 +186,10 @@ impl Daemon {
             let retry = self.switch.next_retry(Instant::now());
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(Request::Call(call)) => {
+                    Some(Request::Call { with_devices, call }) => {
+                        if with_devices {
+                            self.reconciler.read_devices(&mut self.switch).await;
+                        }
                         call(&mut self.switch);
                         continue;
                     }
@@ -197,17 +201,20 @@ impl Daemon {
                     None => return Ok(()),
                 },
                 event = self.monitor.next() => match event {
-                    Ok(event) => tracing::debug!(?event),
+                    Ok(event) => self.reconciler.heed(&mut self.switch, &event),
                     Err(error) => {
                         tracing::warn!("{error}");
                         tokio::time::sleep(POLL_PERIOD).await;
                     }
                 },
-                Some(finished) = self.attempts.recv() => {
-                    let finished = self.reconciler.finish(&mut self.switch, finished).await;
-                    finished.map_err(engine_failed)?;
+                Some(answer) = self.answers.recv() => {
+                    let taken = self.reconciler.take(&mut self.switch, answer).await;
+                    taken.map_err(engine_failed)?;
                 }
-                _ = second.tick() => self.switch.every_second(),
+                _ = second.tick() => {
+                    self.switch.every_second();
+                    self.reconciler.recheck(&mut self.switch);
+                }
                 () = tokio::time::sleep(retry.unwrap_or(POLL_PERIOD)) => {}
                 _ = self.signals.hang_up.recv() => {
                     // What is wrong has been logged.
@@ -232,7 +239,7 @@ impl Daemon {
         tracing::info!("ending");
         let ended = self
             .reconciler
-            .end(&mut self.switch, &mut self.attempts)
+            .end(&mut self.switch, &mut self.answers)
             .await;
         let census = self.switch.engine.stop().map_err(engine_failed)?;
         if census.is_complete() {

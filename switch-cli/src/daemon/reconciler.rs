@@ -15,7 +15,7 @@ use switch_core::{
     config,
     engine::{Engine, EngineError},
     limits::{CHUNKS_PER_QUEUE, PortIndex},
-    port::{Queue, xdp::program::HostAddress},
+    port::Queue,
 };
 use tokio::sync::mpsc;
 
@@ -26,7 +26,7 @@ use super::{
     switch::Switch,
 };
 use crate::device::{
-    Namespace,
+    self, Namespace,
     host::{self, HostPort},
     links::Link,
     offload,
@@ -40,22 +40,36 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The devices, by index.
 pub type Links = BTreeMap<u32, Link>;
 
-/// The answer of an attempt to attach.
-pub struct Finished {
-    attempt: u64,
-    /// The port's name.
-    port: String,
-    result: Result<(Attachment, Vec<Queue>), AttachError>,
+/// What a task reports back.
+pub enum Answer {
+    /// An attempt to attach has ended.
+    Attach {
+        /// Which one.
+        attempt: u64,
+        /// The port's name.
+        port: String,
+        /// What came of it.
+        result: Box<Result<(Attachment, Vec<Queue>), AttachError>>,
+    },
+    /// The offloads of a device were set again.
+    Offloads {
+        /// The device.
+        ifindex: u32,
+        /// What came of it.
+        report: device::Result<offload::Report>,
+    },
 }
 
 /// What attaching needs beside the switch itself.
 pub struct Reconciler {
-    namespace: Namespace,
-    state_dir: PathBuf,
-    finished: mpsc::UnboundedSender<Finished>,
+    pub(super) namespace: Namespace,
+    pub(super) state_dir: PathBuf,
+    answers: mpsc::UnboundedSender<Answer>,
     attempts: u64,
-    /// Attempts that have not reported back.
+    /// Tasks that have not reported back.
     under_way: usize,
+    /// What the host receives on uplinks may be different now.
+    pub(super) host_addresses_stale: bool,
 }
 
 impl Reconciler {
@@ -63,14 +77,15 @@ impl Reconciler {
     pub fn new(
         namespace: Namespace,
         state_dir: PathBuf,
-    ) -> (Self, mpsc::UnboundedReceiver<Finished>) {
-        let (finished, receiver) = mpsc::unbounded_channel();
+    ) -> (Self, mpsc::UnboundedReceiver<Answer>) {
+        let (answers, receiver) = mpsc::unbounded_channel();
         let reconciler = Self {
             namespace,
             state_dir,
-            finished,
+            answers,
             attempts: 0,
             under_way: 0,
+            host_addresses_stale: false,
         };
         (reconciler, receiver)
     }
@@ -138,6 +153,7 @@ impl Reconciler {
                 Step::Nothing | Step::Release(_) => {}
             }
         }
+        self.renew_host_addresses(switch).await;
         Ok(())
     }
 
@@ -161,44 +177,62 @@ impl Reconciler {
             target,
             role: port.role(),
             queues,
-            host_addresses: host_addresses(port),
             pool: Arc::clone(switch.engine.pool()),
             state_dir: self.state_dir.clone(),
         };
         self.attempts += 1;
-        self.under_way += 1;
         port.phase = Phase::Attaching(self.attempts);
         let (attempt, name) = (self.attempts, port.name().to_owned());
-        let finished = self.finished.clone();
-        tokio::spawn(async move {
+        self.answer_later(async move {
             // In a task of its own: an attempt that dies reports that, too.
             let opened = tokio::spawn(Attachment::open(plan)).await;
-            let result =
-                opened.unwrap_or_else(|error| Err(AttachError::Internal(error.to_string())));
-            // Without a receiver the daemon has given up waiting.
-            let _ = finished.send(Finished {
+            let internal = |error: tokio::task::JoinError| AttachError::Internal(error.to_string());
+            Answer::Attach {
                 attempt,
                 port: name,
-                result,
-            });
+                result: Box::new(opened.map_err(internal).and_then(|opened| opened)),
+            }
         });
     }
 
-    /// Takes the answer of an attempt: gives the queues to the workers, or everything back.
+    /// Lets a task work out an answer.
+    pub(super) fn answer_later(&mut self, task: impl Future<Output = Answer> + Send + 'static) {
+        self.under_way += 1;
+        let answers = self.answers.clone();
+        tokio::spawn(async move {
+            let answer = task.await;
+            // Without a receiver the daemon has given up waiting.
+            let _ = answers.send(answer);
+        });
+    }
+
+    /// Takes the answer of a task.
     ///
     /// # Errors
     /// When a worker does not answer.
-    pub async fn finish(
+    pub async fn take(&mut self, switch: &mut Switch, answer: Answer) -> Result<(), EngineError> {
+        self.under_way -= 1;
+        match answer {
+            Answer::Attach {
+                attempt,
+                port,
+                result,
+            } => self.finish(switch, attempt, &port, *result).await,
+            Answer::Offloads { ifindex, report } => {
+                self.rechecked(switch, ifindex, report).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends an attempt: gives the queues to the workers, or everything back.
+    async fn finish(
         &mut self,
         switch: &mut Switch,
-        finished: Finished,
+        attempt: u64,
+        name: &str,
+        result: Result<(Attachment, Vec<Queue>), AttachError>,
     ) -> Result<(), EngineError> {
-        self.under_way -= 1;
-        let Finished {
-            attempt,
-            port: name,
-            result,
-        } = finished;
         let awaits = |port: &&mut Port| matches!(port.phase, Phase::Attaching(it) if it == attempt);
         let port = switch.ports.iter_mut().find(awaits);
         match (port, result) {
@@ -221,8 +255,8 @@ impl Reconciler {
                     queue.close(switch.engine.cache());
                 }
                 restore(&self.namespace, attachment.link.ifindex, &self.state_dir).await;
-                if !is_host_port(&switch.config, &name) {
-                    self.remove_host_device(&name).await;
+                if !is_host_port(&switch.config, name) {
+                    self.remove_host_device(name).await;
                 }
                 Ok(())
             }
@@ -260,13 +294,13 @@ impl Reconciler {
     pub async fn end(
         &mut self,
         switch: &mut Switch,
-        answers: &mut mpsc::UnboundedReceiver<Finished>,
+        answers: &mut mpsc::UnboundedReceiver<Answer>,
     ) -> Result<(), EngineError> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut result = Ok(());
         while self.under_way > 0 {
             match tokio::time::timeout_at(deadline, answers.recv()).await {
-                Ok(Some(finished)) => result = result.and(self.finish(switch, finished).await),
+                Ok(Some(answer)) => result = result.and(self.take(switch, answer).await),
                 _ => {
                     tracing::warn!("a device is still being attached: it may be left as it is");
                     break;
@@ -298,13 +332,6 @@ impl Reconciler {
 fn is_host_port(config: &config::Config, name: &str) -> bool {
     let port = config.port(name);
     port.is_some_and(|port| matches!(port.role, config::Role::Host(_)))
-}
-
-/// The addresses of an uplink's frames that are the host's: that of the device, and broadcast.
-fn host_addresses(port: &Port) -> Vec<HostAddress> {
-    let own = port.link.as_ref().map(|link| link.mac.0);
-    let macs = own.into_iter().chain([[0xff; 6]]);
-    macs.map(|mac| HostAddress { vid: 0, mac }).collect()
 }
 
 fn host_port(port: &Port, interface: &config::HostInterface) -> HostPort {

@@ -18,7 +18,12 @@ const WAITING: usize = 64;
 /// Something to be done with the switch, by the task that owns it.
 pub enum Request {
     /// A question, or a small change.
-    Call(Box<dyn FnOnce(&mut Switch) + Send>),
+    Call {
+        /// The devices' own counters are read first.
+        with_devices: bool,
+        /// What is to be done.
+        call: Box<dyn FnOnce(&mut Switch) + Send>,
+    },
     /// Take the changed configuration.
     Reload(oneshot::Sender<Result<Reloaded, Problem>>),
 }
@@ -39,12 +44,29 @@ impl Control {
         &self,
         closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
     ) -> Result<Json<T>, Problem> {
+        self.request(false, closure).await
+    }
+
+    /// The same after the devices' own counters have been read.
+    async fn call_with_devices<T: Serialize + Send + 'static>(
+        &self,
+        closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<Json<T>, Problem> {
+        self.request(true, closure).await
+    }
+
+    async fn request<T: Serialize + Send + 'static>(
+        &self,
+        with_devices: bool,
+        closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<Json<T>, Problem> {
         let (reply, answer) = oneshot::channel();
-        let call = Request::Call(Box::new(move |switch| {
+        let call = Box::new(move |switch: &mut Switch| {
             // The client may have gone.
             let _ = reply.send(closure(switch));
-        }));
-        self.0.send(call).await.map_err(|_| Problem::ending())?;
+        });
+        let request = Request::Call { with_devices, call };
+        self.0.send(request).await.map_err(|_| Problem::ending())?;
         answer.await.map_err(|_| Problem::ending())?.map(Json)
     }
 }
@@ -72,14 +94,18 @@ pub fn router(control: Control) -> Router {
 type Answer<T> = Result<Json<T>, Problem>;
 
 async fn ports(State(control): State<Control>) -> Answer<Vec<crate::api::Port>> {
-    control.call(|switch| Ok(view::ports(switch))).await
+    control
+        .call_with_devices(|switch| Ok(view::ports(switch)))
+        .await
 }
 
 async fn port(
     State(control): State<Control>,
     Path(name): Path<String>,
 ) -> Answer<crate::api::PortDetail> {
-    control.call(move |switch| view::port(switch, &name)).await
+    control
+        .call_with_devices(move |switch| view::port(switch, &name))
+        .await
 }
 
 async fn networks(State(control): State<Control>) -> Answer<Vec<crate::api::Network>> {
@@ -100,7 +126,9 @@ async fn fdb(State(control): State<Control>) -> Answer<Vec<crate::api::FdbEntry>
 }
 
 async fn counters(State(control): State<Control>) -> Answer<Vec<crate::api::Counter>> {
-    control.call(|switch| Ok(view::counters(switch))).await
+    control
+        .call_with_devices(|switch| Ok(view::counters(switch)))
+        .await
 }
 
 async fn workers(State(control): State<Control>) -> Answer<Vec<crate::api::Worker>> {

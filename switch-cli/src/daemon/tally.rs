@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use switch_core::port::xdp::{QueueCounters, program::Outcome};
 
+use crate::device::stats::DeviceCounters;
+
 /// A counter of a port that is not the engine's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -91,12 +93,14 @@ pub struct Tally {
 impl Tally {
     /// All kinds of counters.
     pub fn kinds() -> impl Iterator<Item = Kind> {
+        let device = DeviceCounters::default().drops();
+        let device = device.map(|(name, _, text)| drop(name, text));
         let outcomes = Outcome::ALL.iter().map(|outcome| Kind {
             name: outcome.name(),
             text: outcome.text(),
             is_drop: *outcome == Outcome::NoSocketDropped,
         });
-        outcomes.chain(OF_QUEUE)
+        outcomes.chain(OF_QUEUE).chain(device)
     }
 
     /// The count of one kind.
@@ -116,6 +120,19 @@ impl Tally {
     pub fn add_outcomes(&mut self, outcomes: &[(Outcome, u64)]) {
         for (outcome, count) in outcomes {
             self.add_count(outcome.name(), *count);
+        }
+    }
+
+    /// Adds what a device has counted. A veth counts among its own what the sockets on it did not
+    /// take, which is told more exactly here already: that is taken off.
+    pub fn add_device(&mut self, counters: &DeviceCounters, is_veth: bool) {
+        let sockets: u64 = [OF_QUEUE[0], OF_QUEUE[1]]
+            .iter()
+            .map(|kind| self.get(*kind))
+            .sum();
+        for (name, count, _) in counters.drops() {
+            let told = is_veth && name == "device_rx_dropped";
+            self.add_count(name, count.saturating_sub(if told { sockets } else { 0 }));
         }
     }
 
