@@ -6,6 +6,7 @@ mod reference;
 mod rng;
 mod rules;
 mod switch;
+mod toml;
 mod topology;
 mod world;
 mod worlds;

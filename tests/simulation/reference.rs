@@ -167,12 +167,17 @@ impl Reference {
 
     fn classify_vlan(&self, port: &Port, frame: &Frame<'_>) -> Result<usize, DropReason> {
         use DropReason::*;
-        let (access, pvid) = match &port.membership {
-            Membership::Access(network) => (true, Some(*network)),
-            Membership::Trunk { native, .. } => (false, *native),
+        // A trunk whose only network has no VID is an access port by another name.
+        let (pvid, has_vids) = match &port.membership {
+            Membership::Access(network) => (Some(*network), false),
+            Membership::Trunk { native, tagged, .. } => {
+                let of_native = native.and_then(|network| self.rules.networks[&network].vid);
+                (*native, of_native.is_some() || !tagged.is_empty())
+            }
         };
+        let access = matches!(port.membership, Membership::Access(_));
         let pvid = pvid.filter(|_| port.accept != Accept::Tagged);
-        let takes_tags = !access && port.accept != Accept::Untagged;
+        let takes_tags = has_vids && port.accept != Accept::Untagged;
         let Some((tpid, tci)) = frame.tag else {
             return pvid.ok_or(UntaggedNotAccepted);
         };

@@ -141,7 +141,8 @@ fn compile_port(rules: &Rules, port: &Port, networks: usize) -> PortRules {
                 vids.set(vid(*number), NetworkIndex::new(*network));
                 egress[*network] = EgressTag::Tagged(vid(*number));
             }
-            (*native, true)
+            let of_native = native.and_then(|native| rules.networks[&native].vid);
+            (*native, of_native.is_some() || !tagged.is_empty())
         }
     };
     PortRules {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switch_core::{
     clock::Tick,
+    config::snapshot::Ruleset,
     counters::{DropReason, PortTotals},
     engine::{Engine, Options},
     limits::{MAX_FRAME_SIZE, NetworkIndex, PortIndex},
@@ -17,7 +18,7 @@ use switch_core::{
 use super::{
     frames::stamp_of,
     reference::{Link, Reference, Totals},
-    rules::{Address, Rules, Static, compile},
+    rules::{Address, Rules, Static},
 };
 
 /// What differs, for people.
@@ -34,7 +35,10 @@ pub struct Size {
 /// Something that the control thread does and that workers see.
 #[derive(Clone, Debug)]
 pub enum Control {
-    Apply(Rules),
+    Apply {
+        rules: Rules,
+        compiled: Box<Ruleset>,
+    },
     Attach {
         port: usize,
         queues: usize,
@@ -218,11 +222,11 @@ impl Switch {
     fn carry_out(&mut self, control: &Control) -> Result<(), Difference> {
         let engine = &mut self.engine;
         let done = match control {
-            Control::Apply(rules) => {
+            Control::Apply { rules, compiled } => {
                 self.ports.extend(rules.ports.keys());
                 self.flooded.extend(rules.networks.keys());
                 self.wires.retain(|port, _| rules.ports.contains_key(port));
-                engine.apply(compile(rules))
+                engine.apply(Ruleset::clone(compiled))
             }
             Control::Attach { port, queues, mtu } => {
                 let wires: Vec<_> = (0..*queues).map(|_| SimWire::new()).collect();
@@ -244,7 +248,7 @@ impl Switch {
     fn publish(&mut self, control: &Control) -> Rules {
         let reference = &mut self.reference;
         match control {
-            Control::Apply(rules) => {
+            Control::Apply { rules, .. } => {
                 let attached: Vec<usize> = reference.links.keys().copied().collect();
                 for port in attached
                     .into_iter()
@@ -276,7 +280,7 @@ impl Switch {
     fn align(&mut self, control: &Control, before: Rules) {
         let reference = &mut self.reference;
         match control {
-            Control::Apply(_) => reference.align_fdb(&before),
+            Control::Apply { .. } => reference.align_fdb(&before),
             Control::Detach { port }
             | Control::Link {
                 port, up: false, ..

@@ -2,7 +2,7 @@
 
 use switch_core::{
     config::snapshot::Role,
-    limits::{MAX_NETWORKS, MAX_PORTS},
+    limits::{MAX_NETWORKS, MAX_PORTS, MIN_AGEING_S},
 };
 
 use super::{
@@ -22,16 +22,24 @@ pub struct Topology {
     most_networks: usize,
     /// Now and then an index from the end of the tables.
     far: bool,
+    /// The rules have to be such as a file can say.
+    for_file: bool,
 }
 
 impl Topology {
-    pub fn new(rng: &mut Rng) -> Self {
+    pub fn new(rng: &mut Rng, for_file: bool) -> Self {
         Self {
             names: 0,
             most_ports: rng.range(2, 12),
             most_networks: rng.range(1, 5),
-            far: rng.chance(5),
+            far: rng.chance(5) && !for_file,
+            for_file,
         }
+    }
+
+    fn ageing(&self, rng: &mut Rng) -> u32 {
+        let shortest = if self.for_file { MIN_AGEING_S } else { 0 };
+        rng.pick(&[0, 1, 2, 10, 60, 300]).max(shortest)
     }
 
     fn name(&mut self, kind: &str) -> String {
@@ -42,7 +50,7 @@ impl Topology {
     /// The rules that a world begins with.
     pub fn rules(&mut self, rng: &mut Rng, macs: &[Address]) -> Rules {
         let mut rules = Rules {
-            ageing_s: rng.pick(&[0, 1, 2, 10, 60, 300]),
+            ageing_s: self.ageing(rng),
             forward_reserved: rng.chance(20),
             ..Rules::default()
         };
@@ -72,7 +80,7 @@ impl Topology {
                     let gone = rng.choose(rules.ports.keys().copied()).expect("ports");
                     rules.ports.remove(&gone);
                 }
-                4 => rules.ageing_s = rng.pick(&[0, 1, 5, 60, 300]),
+                4 => rules.ageing_s = self.ageing(rng),
                 5 => rules.forward_reserved = !rules.forward_reserved,
                 6 => renumber(rng, &mut rules),
                 _ => {
@@ -147,23 +155,42 @@ fn port(rng: &mut Rng, rules: &Rules, name: String) -> Port {
     } else {
         trunk(rng, rules, &candidates)
     };
-    let native = match &membership {
-        Membership::Access(network) => Some(*network),
-        Membership::Trunk { native, .. } => *native,
-    };
-    let access = matches!(membership, Membership::Access(_));
-    Port {
+    let mut port = Port {
         name,
         role,
         isolated: rng.chance(25),
         tpid: if rng.chance(80) { 0x8100 } else { 0x88a8 },
         mac_limit: rng.chance(20).then(|| rng.range(1, 5) as u32),
-        accept: match rng.below(10) {
-            0 if !access => Accept::Tagged,
-            1 if native.is_some() => Accept::Untagged,
-            _ => Accept::All,
-        },
+        accept: rng.pick(&[
+            Accept::All,
+            Accept::All,
+            Accept::All,
+            Accept::Tagged,
+            Accept::Untagged,
+        ]),
         membership,
+    };
+    accept_something(&mut port);
+    port
+}
+
+/// Acceptable frame types that leave no frame at all are refused; so they are not generated.
+fn accept_something(port: &mut Port) {
+    let (native, tags) = match &port.membership {
+        Membership::Access(_) => (true, false),
+        Membership::Trunk {
+            native,
+            native_tagged,
+            tagged,
+        } => (native.is_some(), *native_tagged || !tagged.is_empty()),
+    };
+    let nothing = match port.accept {
+        Accept::Tagged => !tags,
+        Accept::Untagged => !native,
+        Accept::All => false,
+    };
+    if nothing {
+        port.accept = Accept::All;
     }
 }
 
@@ -243,8 +270,6 @@ fn sanitise(rules: &mut Rules) {
         .map(|(index, n)| (*index, n.vid))
         .collect();
     for port in rules.ports.values_mut() {
-        let mut access = matches!(port.membership, Membership::Access(_));
-        let mut has_native = access;
         if let Membership::Trunk {
             native,
             native_tagged,
@@ -256,17 +281,8 @@ fn sanitise(rules: &mut Rules) {
             if *native_tagged {
                 tagged.retain(|(vid, _)| Some(*vid) != native_vid);
             }
-            has_native = native.is_some();
-            access = false;
         }
-        let nothing = match port.accept {
-            Accept::Tagged => access,
-            Accept::Untagged => !has_native,
-            Accept::All => false,
-        };
-        if nothing {
-            port.accept = Accept::All;
-        }
+        accept_something(port);
         if port.networks().iter().any(|network| own[network].is_none()) {
             port.role = Role::Guest;
         }

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use switch_core::limits::HANDOFF_RING_SIZE;
+use switch_core::{config::Indices, limits::HANDOFF_RING_SIZE};
 
 use super::{
     frames::Stations,
     reference::Reference,
     rng::Rng,
-    rules::{Address, Rules, Static},
+    rules::{Address, Rules, Static, compile},
     switch::{Arrivals, Control, Difference, Size, Strictness, Switch, hex},
+    toml::{render, through_file},
     topology::Topology,
     wrong::Wrong,
 };
@@ -56,6 +57,8 @@ struct World {
     now: u64,
     /// One with one worker, and one with several.
     switches: Vec<Switch>,
+    /// Where the rules go through a file, the indices that it got so far.
+    indices: Option<Indices>,
     /// All pools and tables have room for everything.
     roomy: bool,
     frames: u64,
@@ -102,7 +105,8 @@ pub fn run(plan: &Plan) -> Outcome {
 impl World {
     fn new(plan: &Plan) -> Self {
         let mut rng = Rng::new(plan.seed, 0);
-        let mut topology = Topology::new(&mut rng);
+        let through_file = rng.chance(40);
+        let mut topology = Topology::new(&mut rng, through_file);
         let stations = Stations::new(&mut rng);
         let rules = topology.rules(&mut rng, &stations.macs);
         let kind = rng.weighted(&[88, 7, 5]);
@@ -130,6 +134,7 @@ impl World {
             attached: BTreeMap::new(),
             now,
             switches: vec![switch(1), switch(several)],
+            indices: through_file.then(Indices::new),
             roomy: kind == 0,
             frames: 0,
             verbose: plan.verbose,
@@ -172,7 +177,7 @@ impl World {
 
     /// Applies the first rules and attaches most ports.
     fn begin(&mut self, rng: &mut Rng) -> Result<(), Difference> {
-        self.control(&Control::Apply(self.rules.clone()), &Arrivals::default())?;
+        self.apply(self.rules.clone(), &Arrivals::default())?;
         for port in self.rules.ports.keys().copied().collect::<Vec<_>>() {
             if rng.chance(95) {
                 self.attach(rng, port, &Arrivals::default())?;
@@ -182,10 +187,27 @@ impl World {
     }
 
     fn control(&mut self, control: &Control, queued: &Arrivals) -> Result<(), Difference> {
-        self.say(|| format!("  {control:?}"));
+        self.say(|| match control {
+            Control::Apply { rules, .. } => format!("  {rules:?}"),
+            control => format!("  {control:?}"),
+        });
         self.say(|| format!("  meanwhile {}", describe(queued)));
         self.frames += queued.frames.len() as u64;
         self.both(|switch| switch.control(control, queued))
+    }
+
+    /// Puts rules into force, in some worlds through a file.
+    fn apply(&mut self, rules: Rules, queued: &Arrivals) -> Result<(), Difference> {
+        let (rules, compiled) = match &mut self.indices {
+            Some(indices) => through_file(&rules, indices)?,
+            None => (rules.clone(), compile(&rules)),
+        };
+        if self.indices.is_some() {
+            self.say(|| render(&rules));
+        }
+        self.rules = rules.clone();
+        let compiled = Box::new(compiled);
+        self.control(&Control::Apply { rules, compiled }, queued)
     }
 
     fn attach(&mut self, rng: &mut Rng, port: usize, queued: &Arrivals) -> Result<(), Difference> {
@@ -413,8 +435,7 @@ impl World {
         };
         self.attached
             .retain(|port, _| rules.ports.contains_key(port));
-        self.rules = rules.clone();
-        self.control(&Control::Apply(rules), &queued)?;
+        self.apply(rules, &queued)?;
         for port in self.rules.ports.keys().copied().collect::<Vec<_>>() {
             if !self.attached.contains_key(&port) && rng.chance(60) {
                 self.attach(rng, port, &Arrivals::default())?;
