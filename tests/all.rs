@@ -1,4 +1,7 @@
 //! The one test binary.
 
+#[global_allocator]
+static ALLOCATOR: shunt_tests::alloc::Counting = shunt_tests::alloc::Counting;
+
 mod netns;
 mod simulation;

@@ -16,6 +16,7 @@
 //! daemon.stop();
 //! ```
 
+pub mod alloc;
 pub mod config;
 pub mod daemon;
 pub mod netns;
