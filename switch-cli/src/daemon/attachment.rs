@@ -9,7 +9,7 @@ use std::{
 
 use switch_core::{
     config::snapshot::Role,
-    engine::Pool,
+    mem::Pool,
     port::{
         PacketQueue, Queue, XdpQueue,
         group::GroupError,
@@ -21,7 +21,10 @@ use switch_core::{
     wire::ethernet::Mac,
 };
 
-use super::tally::Tally;
+use super::{
+    claim::{Claim, ClaimError},
+    tally::Tally,
+};
 use crate::device::{
     self, Namespace,
     host::{self, HostPort},
@@ -63,6 +66,9 @@ pub enum Target {
 /// Why a device could not be attached. It is then as it was found, as far as that was possible.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
+    /// Another daemon has it.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// Its settings.
     #[error(transparent)]
     Device(#[from] device::Error),
@@ -105,6 +111,8 @@ pub struct Attachment {
     baseline: DeviceCounters,
     /// What the device has counted since, as of the last look.
     device: DeviceCounters,
+    /// Given up last, when the device is restored: whoever holds an attachment sees to that.
+    claim: Option<Claim>,
 }
 
 impl Attachment {
@@ -119,11 +127,17 @@ impl Attachment {
             Target::Host(wanted) => host::ensure(&plan.namespace, wanted).await?.switch,
         };
         let ifindex = link.ifindex;
-        let opened = Self::open_link(&plan, link).await;
-        if opened.is_err() {
-            restore(&plan.namespace, ifindex, &plan.state_dir).await;
+        let claim = Claim::new(&link.name, ifindex)?;
+        match Self::open_link(&plan, link).await {
+            Ok((mut attachment, queues)) => {
+                attachment.claim = Some(claim);
+                Ok((attachment, queues))
+            }
+            Err(error) => {
+                restore(&plan.namespace, ifindex, &plan.state_dir).await;
+                Err(error)
+            }
         }
-        opened
     }
 
     async fn open_link(plan: &Plan, link: Link) -> Result<(Self, Vec<Queue>), AttachError> {
@@ -300,6 +314,7 @@ impl Opened {
             role,
             baseline: DeviceCounters::default(),
             device: DeviceCounters::default(),
+            claim: None,
             link,
         };
         let queues = self.queues.into_iter().map(Queue::Xdp);

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod attachment;
+mod claim;
 mod instance;
 mod port;
 mod problem;

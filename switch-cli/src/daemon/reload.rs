@@ -2,8 +2,9 @@
 
 use switch_core::{
     config::{self, Compiled, Config, lost_memberships},
-    engine::{EngineError, Filter},
+    engine::EngineError,
     limits::{NetworkIndex, PortIndex},
+    table::fdb::Filter,
 };
 
 use super::{port::Port, problem::Problem, reconciler::Reconciler, settings, switch::Switch};

@@ -5,10 +5,12 @@
 //! under any name. A device without that alias is somebody else's and is never touched. The pair
 //! is made under names that nobody else uses, gets its aliases, and only then its own names: so
 //! a daemon that is killed in between leaves nothing that the next one takes for foreign.
+//!
+//! A pair with an XDP program on the switch's end is that of a living daemon, since a program goes
+//! with its daemon: others leave it alone.
 
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt as _;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::{
@@ -95,8 +97,16 @@ pub async fn ensure(namespace: &Namespace, wanted: &HostPort) -> Result<Pair> {
         .iter()
         .filter(|link| is_of(link, &wanted.port))
         .collect();
+    let is_used = ours.iter().any(|link| link.xdp.is_some());
     let pair = match pair_of(&ours, wanted) {
+        // Attaching the program will say by whom.
+        Some(pair) if is_used => return Ok(pair),
         Some(pair) => pair,
+        None if is_used => {
+            return Err(Error::HostPortInUse {
+                device: wanted.device.clone(),
+            });
+        }
         None => {
             for link in ours {
                 delete(namespace, link).await?;
@@ -118,20 +128,24 @@ pub async fn ensure(namespace: &Namespace, wanted: &HostPort) -> Result<Pair> {
     })
 }
 
-/// Removes the pair of a port, whatever its ends are called now. That there is none is no error.
+/// Removes the pair of a port, whatever its ends are called now, once the own program has left it.
+/// That there is none is no error; that of a living daemon stays.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub async fn remove(namespace: &Namespace, port: &str) -> Result<()> {
-    for link in namespace.links().await? {
-        if is_of(&link, port) {
-            delete(namespace, &link).await?;
-        }
+    let mut links = namespace.links().await?;
+    links.retain(|link| is_of(link, port));
+    if links.iter().any(|link| link.xdp.is_some()) {
+        return Ok(());
+    }
+    for link in links {
+        delete(namespace, &link).await?;
     }
     Ok(())
 }
 
-/// The names of the ports that have a pair here, left by an earlier daemon or made by this one.
+/// The names of the ports that have a pair here, whoever has made it.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -266,8 +280,7 @@ async fn set_addresses(namespace: &Namespace, host: &Link, wanted: &[(IpAddr, u8
     let netlink = namespace.netlink();
     let trying = || format!("list the addresses of {}", host.name);
     let request = netlink.address().get().set_link_index_filter(host.ifindex);
-    let messages = request.execute().try_collect();
-    let messages: Vec<_> = namespace.answer(messages, trying).await?;
+    let messages = namespace.list(|| request.execute(), trying).await?;
     let mut present = Vec::new();
     for message in messages {
         let Some(address) = address_of(&message) else {

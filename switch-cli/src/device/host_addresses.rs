@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::{
     AddressFamily,
     neighbour::{NeighbourAttribute, NeighbourFlags},
@@ -43,9 +42,8 @@ impl Namespace {
     async fn filters(&self) -> Result<Filters> {
         let request = self.netlink().neighbours().get();
         let request = request.set_address_family(AddressFamily::Bridge);
-        let entries = request.execute().try_collect();
         let action = || "list the filters of devices".into();
-        let entries: Vec<_> = self.answer(entries, action).await?;
+        let entries = self.list(|| request.execute(), action).await?;
         let mut filters = Filters::new();
         for entry in entries {
             // Without this flag it is an entry that a bridge has learned.

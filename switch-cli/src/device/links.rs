@@ -122,8 +122,8 @@ impl Namespace {
         let request = self.netlink().link().get();
         let request =
             request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-        let messages = request.execute().try_collect();
-        let messages: Vec<_> = self.answer(messages, || "list the devices".into()).await?;
+        let messages = self.list(|| request.execute(), || "list the devices".into());
+        let messages = messages.await?;
         Ok(messages
             .iter()
             .filter_map(|message| self.link_of(message))

@@ -20,6 +20,9 @@ mod testing;
 
 use std::{io, os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
+use futures_util::{TryStream, TryStreamExt as _};
+use tokio::sync::Mutex;
+
 use crate::sys::ControlSocket;
 
 /// How long the kernel may take to answer. It waits for locks that a driver can hold for seconds.
@@ -46,6 +49,15 @@ pub enum Error {
         device: String,
         /// What it is.
         is: String,
+    },
+    /// Another daemon has a pair for a port of this name, and of another kind.
+    #[error(
+        "{device} belongs to another shunt that is running and has a host port of the same name: \
+         stop that one first, or give this port another name and device"
+    )]
+    HostPortInUse {
+        /// The name that the device should have.
+        device: String,
     },
     /// A device was deleted while it was set up.
     #[error("the device {device} was deleted while it was set up")]
@@ -97,6 +109,8 @@ fn netlink_io(error: rtnetlink::Error) -> io::Error {
 #[derive(Clone, Debug)]
 pub struct Namespace {
     netlink: rtnetlink::Handle,
+    /// Whose turn it is to ask for a list.
+    listing: Arc<Mutex<()>>,
     control: Arc<ControlSocket>,
     inode: u64,
 }
@@ -115,6 +129,7 @@ impl Namespace {
         tokio::spawn(connection);
         Ok(Self {
             netlink,
+            listing: Arc::default(),
             control: Arc::new(control),
             inode: namespace.ino(),
         })
@@ -138,6 +153,22 @@ impl Namespace {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
         .trying(action)
+    }
+
+    /// Asks for a list and waits for all of it.
+    ///
+    /// One list at a time: the kernel refuses another one (EBUSY) on a socket that has not given
+    /// the end of the first (`__netlink_dump_start`, net/netlink/af_netlink.c).
+    pub(crate) async fn list<T, S>(
+        &self,
+        ask: impl FnOnce() -> S,
+        action: impl FnOnce() -> String,
+    ) -> Result<Vec<T>>
+    where
+        S: TryStream<Ok = T, Error = rtnetlink::Error>,
+    {
+        let _turn = self.listing.lock().await;
+        self.answer(ask().try_collect(), action).await
     }
 
     /// The ioctl socket.

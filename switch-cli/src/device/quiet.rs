@@ -7,7 +7,6 @@
 
 use std::{fs, io, path::PathBuf};
 
-use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::{AddressFamily, address::AddressScope};
 
 use super::{Namespace, Result};
@@ -16,13 +15,9 @@ use super::{Namespace, Result};
 /// off would delete the address for good.
 pub(super) async fn has_ipv6(namespace: &Namespace, ifindex: u32) -> Result<bool> {
     let request = namespace.netlink().address().get();
-    let addresses = request
-        .set_link_index_filter(ifindex)
-        .execute()
-        .try_collect();
-    let addresses: Vec<_> = namespace
-        .answer(addresses, || "list addresses".into())
-        .await?;
+    let request = request.set_link_index_filter(ifindex);
+    let addresses = namespace.list(|| request.execute(), || "list addresses".into());
+    let addresses = addresses.await?;
     Ok(addresses.iter().any(|address| {
         address.header.family == AddressFamily::Inet6 && address.header.scope != AddressScope::Link
     }))
