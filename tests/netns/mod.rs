@@ -4,5 +4,6 @@ mod afxdp;
 mod kit;
 mod program;
 mod reach;
+mod restart;
 mod streams;
 mod tags;

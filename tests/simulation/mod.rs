@@ -7,7 +7,6 @@ mod reference;
 mod rng;
 mod rules;
 mod switch;
-mod threads;
 mod toml;
 mod topology;
 mod world;

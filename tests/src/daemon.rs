@@ -49,6 +49,8 @@ pub struct Daemon {
     /// The namespace that it runs in.
     namespace: String,
     directory: TempDir,
+    /// Its control socket, in the folder unless it was told another.
+    socket: PathBuf,
     /// None when it was stopped or killed.
     child: Option<Child>,
 }
@@ -67,9 +69,18 @@ impl Daemon {
     /// Starts a daemon in a namespace, and does not wait for anything.
     #[track_caller]
     pub fn spawn(namespace: &Namespace, config: &str) -> Self {
+        Self::spawn_at(namespace, config, None)
+    }
+
+    /// As [`spawn`](Self::spawn), with a socket that may belong to another daemon.
+    #[track_caller]
+    pub fn spawn_at(namespace: &Namespace, config: &str, socket: Option<&Path>) -> Self {
+        let directory = tempfile::tempdir().expect("temporary folder");
+        let own = directory.path().join("shunt.sock");
         let mut daemon = Self {
             namespace: namespace.name().to_owned(),
-            directory: tempfile::tempdir().expect("temporary folder"),
+            directory,
+            socket: socket.map_or(own, Path::to_owned),
             child: None,
         };
         daemon.write_config(config);
@@ -252,6 +263,14 @@ impl Daemon {
         assert_eq!(status.signal(), Some(9), "it had ended before: {status}");
     }
 
+    /// Kills it, or finds that it has ended already.
+    #[track_caller]
+    pub fn try_kill(&mut self) {
+        let mut child = self.child.take().expect("it was started");
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+
     /// Ends it by SIGTERM. It must end in time and with exit code 0, and without an error in its
     /// log. Gives the log.
     #[track_caller]
@@ -303,7 +322,7 @@ impl Daemon {
     /// Its control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("shunt.sock")
+        self.socket.clone()
     }
 
     /// All that it has written to stdout and stderr.
@@ -312,7 +331,9 @@ impl Daemon {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    fn config_path(&self) -> PathBuf {
+    /// Its configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("switch.toml")
     }
 

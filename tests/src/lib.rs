@@ -19,8 +19,11 @@
 pub mod alloc;
 pub mod config;
 pub mod daemon;
+pub mod flow;
 pub mod netns;
 pub mod peer;
+pub mod process;
+pub mod quiet;
 pub mod sys;
 pub mod traffic;
 pub mod world;

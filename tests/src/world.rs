@@ -3,13 +3,17 @@
 //! What does not work panics, with the place in the test. Everything is gone when it is dropped.
 //! A test drops what it has made in the reverse order, so the daemon is made after the world.
 
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
+};
 
 use serde_json::Value;
 
 use crate::{
     daemon::Daemon,
     netns::Namespace,
+    quiet::{self, Hold},
     traffic::{Mac, Wire, text_of},
 };
 
@@ -21,6 +25,8 @@ pub const GUEST_DEVICE: &str = "guest0";
 pub struct World {
     /// Where the daemon runs and its devices are.
     pub switch: Namespace,
+    /// Given up last, when nothing runs here any more.
+    hold: Option<Hold>,
 }
 
 impl World {
@@ -31,9 +37,36 @@ impl World {
     #[must_use]
     #[track_caller]
     pub fn new(label: &str) -> Self {
+        Self::held(label, quiet::share())
+    }
+
+    /// A world whose test measures: no other world is there meanwhile.
+    ///
+    /// # Panics
+    /// Without root.
+    #[must_use]
+    #[track_caller]
+    pub fn alone(label: &str) -> Self {
+        Self::held(label, quiet::alone())
+    }
+
+    #[track_caller]
+    fn held(label: &str, hold: Hold) -> Self {
         Self {
             switch: Namespace::new(label).expect("namespace of the switch"),
+            hold: Some(hold),
         }
+    }
+
+    /// Lets others measure while this world does nothing, until [`wake`](Self::wake).
+    pub fn rest(&mut self) {
+        self.hold = None;
+    }
+
+    /// Goes on, as a world whose test measures.
+    pub fn wake(&mut self) {
+        self.hold = None;
+        self.hold = Some(quiet::alone());
     }
 
     /// A guest: a namespace with a veth to the switch, where the device has the guest's name.
@@ -147,6 +180,65 @@ pub fn pings(namespace: &Namespace, address: &str, seconds: u32) -> bool {
 #[track_caller]
 pub fn offloads(namespace: &Namespace, device: &str) -> String {
     namespace.run("ethtool", &["-k", device]).expect("ethtool")
+}
+
+/// All devices of a namespace by name, with everything that a switch might change: flags, MTU,
+/// XDP program, queues, offloads. Two such descriptions are the same when all was left as found.
+#[must_use]
+#[track_caller]
+pub fn interfaces(namespace: &Namespace) -> BTreeMap<String, String> {
+    let shown = namespace.ip(&["-j", "-d", "link", "show"]);
+    let shown: Value = serde_json::from_str(&shown.expect("ip link")).expect("JSON");
+    let links = shown.as_array().expect("devices").iter();
+    let described = links.map(|link| {
+        let name = link["ifname"].as_str().expect("a name");
+        let link = serde_json::to_string_pretty(link).expect("JSON");
+        (
+            name.to_owned(),
+            format!("{link}\n{}", offloads(namespace, name)),
+        )
+    });
+    described.collect()
+}
+
+/// Checks that the devices of a namespace are now as they were described by [`interfaces`].
+#[track_caller]
+pub fn check_interfaces(namespace: &Namespace, expected: &BTreeMap<String, String>) {
+    let now = interfaces(namespace);
+    let differences = differences(&now, expected);
+    assert!(
+        differences.is_empty(),
+        "{}: now and expected: {differences:#?}",
+        namespace.name()
+    );
+}
+
+/// The lines that are not the same, and the devices that are only in one description.
+fn differences(
+    now: &BTreeMap<String, String>,
+    expected: &BTreeMap<String, String>,
+) -> Vec<(String, Vec<String>)> {
+    let devices = now
+        .keys()
+        .chain(expected.keys().filter(|it| !now.contains_key(*it)));
+    let differ = devices.filter(|device| now.get(*device) != expected.get(*device));
+    let lines = |device: &String| {
+        let (Some(now), Some(expected)) = (now.get(device), expected.get(device)) else {
+            let which = if now.contains_key(device) {
+                "new"
+            } else {
+                "gone"
+            };
+            return (device.clone(), vec![which.to_owned()]);
+        };
+        let lack = |text: &str, line: &str| !text.lines().any(|it| it == line);
+        let new = now.lines().filter(|line| lack(expected, line));
+        let gone = expected.lines().filter(|line| lack(now, line));
+        let new = new.map(|line| format!("+ {}", line.trim()));
+        let lines = new.chain(gone.map(|line| format!("- {}", line.trim())));
+        (device.clone(), lines.collect())
+    };
+    differ.map(lines).collect()
 }
 
 /// A count of a device as the kernel keeps it, e.g. `("rx", "packets")`, `("tx", "dropped")`.
