@@ -2,6 +2,10 @@
 //!
 //! `cargo bench -p shunt-benches` prints the time of one burst of 64 frames and the frames a
 //! second. Times on a shared machine are for comparing two runs beside each other, nothing more.
+#![allow(
+    missing_docs,
+    reason = "criterion_group! makes a public function without documentation"
+)]
 
 use std::time::Duration;
 

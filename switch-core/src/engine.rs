@@ -18,11 +18,17 @@ use crate::{
     counters::{PortTotals, WorkerCounters},
     handoff::Handoff,
     limits::{MAX_PORTS, MAX_WORKERS, PortIndex, WorkerIndex},
-    mem::{FrameCache, HugePages, Pool, Region},
+    mem::{FrameCache, Region},
     port::{Queue, core::pin_current_thread},
     publish::{Answer, Mailboxes, Order},
-    table::fdb::{Fdb, Filter},
+    table::fdb::Fdb,
     worker::{Shared, Turn, Worker},
+};
+
+// What the engine's functions take and give, for users who know the library by this module.
+pub use crate::{
+    mem::{HugePages, Pool},
+    table::fdb::{AddStaticError, Entry, Filter, Kind},
 };
 
 /// How long a worker that has had nothing to do goes on looking before it sleeps.

@@ -51,6 +51,19 @@ struct Served {
     queue: Box<Queue>,
     /// Frames were put into the TX ring and the kernel has not been told, or has not sent all.
     kick: bool,
+    /// The kernel could not send all at the last kick.
+    congested: bool,
+}
+
+impl Served {
+    /// Lets the kernel send what is in the TX ring; afterwards `kick` says whether it has sent all.
+    fn kick(&mut self, counters: &WorkerCounters) {
+        let kicked = self.queue.kick();
+        let port = counters.port(self.port);
+        port.dropped(DropReason::TxError).add(kicked.errors);
+        self.kick = kicked.pending;
+        self.congested = kicked.pending;
+    }
 }
 
 /// A queue position that no port has.
@@ -208,13 +221,8 @@ impl Worker {
         let counters = &self.shared.counters[self.index.get()];
         let mut pending = false;
         for served in self.served.iter_mut().filter(|served| served.kick) {
-            let kicked = served.queue.kick();
-            if kicked.errors > 0 {
-                let port = counters.port(served.port);
-                port.dropped(DropReason::TxError).add(kicked.errors);
-            }
-            served.kick = kicked.pending;
-            pending |= kicked.pending;
+            served.kick(counters);
+            pending |= served.kick;
         }
         pending
     }
@@ -240,6 +248,7 @@ impl Worker {
                         port,
                         queue,
                         kick: false,
+                        congested: false,
                     });
                     self.index_queues();
                 }
@@ -317,6 +326,11 @@ fn transmit(
     let total: usize = burst.iter().map(|frame| frame.size()).sum();
     let count = burst.len();
     served.queue.transmit(cache, burst);
+    if !burst.is_empty() && !served.congested {
+        // The device keeps up: it is this turn that has more frames than the ring has room.
+        served.kick(counters);
+        served.queue.transmit(cache, burst);
+    }
     let left: usize = burst.iter().map(|frame| frame.size()).sum();
     let port = counters.port(served.port);
     port.tx_frames.add((count - burst.len()) as u64);

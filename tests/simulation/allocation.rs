@@ -134,7 +134,11 @@ impl Bench {
             self.wires[*port].send(frame);
         }
         // Some find a TX ring full.
-        self.wires[OTHER_ACCESS].set_room(if round % 3 == 0 { 5 } else { usize::MAX });
+        self.wires[OTHER_ACCESS].set_room(if round.is_multiple_of(3) {
+            5
+        } else {
+            usize::MAX
+        });
         self.engine.set_now(Tick(round as u32 / 4));
         let ((), allocations) = count(|| while self.engine.turn() > 0 {});
         for wire in &self.wires {

@@ -8,7 +8,8 @@ use super::{
 /// The last bytes of a frame that is long enough say which one it is.
 const STAMP_SIZE: usize = 12;
 const STAMP_MARK: u16 = 0x5a17;
-const STAMPED_SIZE: usize = 18 + 4 + STAMP_SIZE;
+/// Behind the header with three tags, so that no stamp is taken for a tag.
+const STAMPED_SIZE: usize = 26 + STAMP_SIZE;
 
 /// Which frame it is: the queue that it came in by, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub struct Stamp {
 /// The stamp of a frame, if it has one.
 pub fn stamp_of(frame: &[u8]) -> Option<Stamp> {
     let at = frame.len().checked_sub(STAMP_SIZE)?;
+    // Two of the tags may have been taken off.
     if frame.len() < STAMPED_SIZE - 8 {
         return None;
     }
@@ -32,6 +34,27 @@ pub fn stamp_of(frame: &[u8]) -> Option<Stamp> {
         queue: word(4),
         number: u32::from(word(6)) << 16 | u32::from(word(8)),
     })
+}
+
+/// Writes the stamp of a frame that is long enough.
+pub fn restamp(frame: &mut [u8], stamp: Stamp) {
+    if frame.len() >= STAMPED_SIZE {
+        let at = frame.len() - STAMP_SIZE;
+        let Stamp {
+            port,
+            queue,
+            number,
+        } = stamp;
+        let words = [
+            STAMP_MARK,
+            port,
+            queue,
+            (number >> 16) as u16,
+            number as u16,
+            STAMP_MARK,
+        ];
+        frame[at..].copy_from_slice(&words.map(u16::to_be_bytes).concat());
+    }
 }
 
 /// Stations that a world has, and how it makes frames of them.
@@ -78,20 +101,13 @@ impl Stations {
         let filler = rng.next() as u8;
         frame.resize(size.max(header), filler);
         self.numbers += 1;
-        if frame.len() >= STAMPED_SIZE {
-            let at = frame.len() - STAMP_SIZE;
-            let mark = STAMP_MARK.to_be_bytes();
-            let number = self.numbers.to_be_bytes();
-            let (port, queue) = (port as u16, queue as u16);
-            let stamp = [
-                &mark[..],
-                &port.to_be_bytes(),
-                &queue.to_be_bytes(),
-                &number,
-                &mark,
-            ];
-            frame[at..].copy_from_slice(&stamp.concat());
-        }
+        let (port, queue, number) = (port as u16, queue as u16, self.numbers);
+        let stamp = Stamp {
+            port,
+            queue,
+            number,
+        };
+        restamp(&mut frame, stamp);
         frame.truncate(size);
         frame
     }

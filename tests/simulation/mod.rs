@@ -7,6 +7,7 @@ mod reference;
 mod rng;
 mod rules;
 mod switch;
+mod threads;
 mod toml;
 mod topology;
 mod world;

@@ -98,11 +98,13 @@ fn body_of(tokens: &[Token], function: usize) -> Option<usize> {
     None
 }
 
-/// A line fits beside another file. A line with an address in it may be longer.
+/// A line fits beside another file. One with an address in it may be longer, and so may one of
+/// a text in a string, such as a snapshot, which is as long as its reader needs it.
 pub fn short_lines(file: &SourceFile, found: &mut Vec<Finding>) {
     for (index, line) in file.text.lines().enumerate() {
         let columns = line.chars().count();
-        if columns > LINE_COLUMNS && !line.contains("://") {
+        let text = file.lexed.string_lines.contains(&(index + 1));
+        if columns > LINE_COLUMNS && !text && !line.contains("://") {
             let message = format!("{columns} columns, {LINE_COLUMNS} is the most");
             found.push(file.finding(index + 1, "line-length", message));
         }
@@ -261,6 +263,8 @@ mod tests {
         check(short_lines, PLAIN, &format!("\n{}", "e".repeat(101)), &[2]);
         let address = format!("// https://example.org/{}", "e".repeat(101));
         check(short_lines, PLAIN, &address, &[]);
+        let snapshot = format!("let a = \"\n{}\n\";", "e".repeat(101));
+        check(short_lines, PLAIN, &snapshot, &[]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Lexed {
     pub tokens: Vec<Token>,
     /// Each line of each comment: its number, from 1, and its text.
     pub comments: Vec<(usize, String)>,
+    /// Lines that begin inside of a string, as those of inline snapshots do.
+    pub string_lines: Vec<usize>,
 }
 
 /// Splits a file into tokens and comments. Total: anything gives some tokens.
@@ -60,6 +62,7 @@ pub fn lex(text: &str) -> Lexed {
                 c.to_string()
             }
         };
+        lexed.string_lines.extend(line + 1..=cursor.line);
         lexed.tokens.push(Token {
             text: token,
             line,
@@ -255,6 +258,12 @@ mod tests {
             "r#\"a \"quote\" {\"# r\"\\\" br##\"}\"#\"## x",
             &["\"\"", "\"\"", "\"\"", "x"],
         );
+    }
+
+    #[test]
+    fn lines_inside_of_strings_are_known() {
+        let lexed = lex("a(\"b\nc\",\n r\"\n\n\")\n// d\n\n");
+        assert_eq!(lexed.string_lines, [2, 4, 5]);
     }
 
     #[test]

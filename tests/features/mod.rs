@@ -1,0 +1,5 @@
+//! What the switch promises, rule by rule: a configuration and a frame in, exact bytes out.
+
+mod forwarding;
+mod scene;
+mod vlan;
