@@ -32,7 +32,7 @@ pub struct Options {
 /// Builds `shunt` and plays the demo with it.
 ///
 /// # Errors
-/// When something cannot be set up, or an expectation fails.
+/// When something cannot be set up, or an expectation is not met.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     if let Some(name) = &options.sweep {
         return stage::sweep_at_end_of_input(name);
@@ -62,7 +62,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     }
     stop_sweeper(sweeper, keep)?;
     match result {
-        Ok(failed) if failed > 0 => bail!("{failed} expectations failed"),
+        Ok(failed) if failed > 0 => bail!("{failed} expectations were not met"),
         Ok(_) => Ok(()),
         Err(error) => Err(error.context("the demo did not get to its end")),
     }

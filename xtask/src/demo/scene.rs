@@ -70,7 +70,7 @@ const PINGS: &[(&str, &str, bool, &str)] = &[
 /// Time that the daemons have until their ports are up.
 const START_LIMIT: Duration = Duration::from_secs(15);
 
-/// Plays all steps and returns how many expectations failed.
+/// Plays all steps and returns how many expectations were not met.
 ///
 /// # Errors
 /// When a step cannot be played at all.
@@ -81,7 +81,10 @@ pub fn play(stage: &Stage) -> Result<usize> {
     failed += usize::from(!stream(stage)?);
     failed += usize::from(!tagged_frames(stage)?);
     show(stage)?;
-    println!("\n{failed} expectations failed");
+    match failed {
+        0 => println!("\nEvery expectation was met."),
+        _ => println!("\n{failed} expectations were not met: see WRONG above"),
+    }
     Ok(failed)
 }
 
