@@ -194,7 +194,7 @@ pub fn reloaded(reloaded: &Reloaded) -> String {
         .map(|(title, names)| format!("{title}: {}\n", names.join(", ")))
         .collect();
     if lines.is_empty() {
-        "reloaded: the same ports and networks as before\n".to_owned()
+        "the same ports and networks as before\n".to_owned()
     } else {
         lines
     }
@@ -333,7 +333,7 @@ mod tests {
     fn what_a_reload_says() {
         assert_eq!(
             reloaded(&Reloaded::default()),
-            "reloaded: the same ports and networks as before\n"
+            "the same ports and networks as before\n"
         );
         let some = Reloaded {
             ports_added: vec!["a".into(), "b".into()],

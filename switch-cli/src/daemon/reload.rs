@@ -30,11 +30,13 @@ pub async fn reload(
         Ok((config, compiled)) => {
             let reloaded = differences(switch, &config);
             apply(reconciler, switch, config, compiled, &reloaded).await?;
-            tracing::info!(?reloaded, "the configuration is in force");
+            let changes = crate::client::render::reloaded(&reloaded);
+            let changes: Vec<_> = changes.lines().collect();
+            tracing::info!("the configuration is in force: {}", changes.join("; "));
             Ok(Ok(reloaded))
         }
         Err(failure) => {
-            tracing::error!("the configuration stays as it was: {failure}");
+            tracing::error!("the configuration stays as it was\n{failure}");
             Ok(Err(failure.into()))
         }
     }

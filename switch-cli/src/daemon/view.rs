@@ -78,7 +78,9 @@ pub fn port(switch: &Switch, name: &str) -> Result<api::PortDetail, Problem> {
     let rules = switch.engine.rules();
     let port_rules = rules.port(port.index).ok_or_else(|| no_port(name))?;
     let attachment = port.attachment();
-    let owners = switch.engine.owners(port.index).iter();
+    // An uplink has one more queue, for group frames, after those of its device.
+    let queues = attachment.map_or(0, |attachment| attachment.queues);
+    let owners = switch.engine.owners(port.index).iter().take(queues);
     let untagged = port_rules
         .untagged
         .and_then(|network| rules.network(network));
