@@ -43,6 +43,25 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// Lets all threads allocate from one place, so that what one has freed serves the others, and is
+/// given back. For a process whose busy threads do not allocate.
+pub fn allocate_from_one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt changes a setting of the allocator and may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives memory that was freed back to the kernel, which glibc by itself keeps for later.
+pub fn release_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim touches only what the allocator knows to be free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Moves the calling thread, and only it, into a network namespace for good (setns(2)).
 ///
 /// # Errors

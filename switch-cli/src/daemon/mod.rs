@@ -41,6 +41,7 @@ use crate::{
     cli::RunArgs,
     device::{Namespace, monitor::Monitor},
     failure::Failure,
+    sys,
 };
 use instance::Instance;
 use reconciler::{Answer, Reconciler};
@@ -56,6 +57,7 @@ const POLL_PERIOD: Duration = Duration::from_secs(1);
 /// When it cannot start, or a worker died.
 pub fn run(arguments: &RunArgs, socket: &Path) -> Result<(), Failure> {
     let started = Instant::now();
+    sys::allocate_from_one_arena();
     let config = settings::read(&arguments.config)?;
     log_to_stderr(&arguments.log)?;
     // One of them for trying: it tells what is missing of privilege, BPF and AF_XDP.

@@ -17,7 +17,7 @@ use switch_core::{
     limits::{CHUNKS_PER_QUEUE, PortIndex},
     port::Queue,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     attachment::{AttachError, Attachment, Plan, Target, restore},
@@ -25,17 +25,23 @@ use super::{
     settings,
     switch::Switch,
 };
-use crate::device::{
-    self, Namespace,
-    host::{self, HostPort},
-    links::Link,
-    offload,
+use crate::{
+    device::{
+        self, Namespace,
+        host::{self, HostPort},
+        links::Link,
+        offload,
+    },
+    sys,
 };
 
 /// Longest payload of the interfaces that are made for the host's stack.
 const HOST_MTU: u32 = 1500;
 /// How long the end of the daemon waits for attempts that are under way.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Attempts to attach that run at once.
+const AT_ONCE: usize = 2;
 
 /// The devices, by index.
 pub type Links = BTreeMap<u32, Link>;
@@ -68,6 +74,8 @@ pub struct Reconciler {
     attempts: u64,
     /// Tasks that have not reported back.
     under_way: usize,
+    /// Bounds the attempts that run at once: each reads the kernel's types, some 30 MiB of them.
+    turns: Arc<Semaphore>,
     /// What the host receives on uplinks may be different now.
     pub(super) host_addresses_stale: bool,
 }
@@ -85,6 +93,7 @@ impl Reconciler {
             answers,
             attempts: 0,
             under_way: 0,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
             host_addresses_stale: false,
         };
         (reconciler, receiver)
@@ -183,7 +192,9 @@ impl Reconciler {
         self.attempts += 1;
         port.phase = Phase::Attaching(self.attempts);
         let (attempt, name) = (self.attempts, port.name().to_owned());
+        let turns = Arc::clone(&self.turns);
         self.answer_later(async move {
+            let _turn = turns.acquire_owned().await;
             // In a task of its own: an attempt that dies reports that, too.
             let opened = tokio::spawn(Attachment::open(plan)).await;
             let internal = |error: tokio::task::JoinError| AttachError::Internal(error.to_string());
@@ -212,6 +223,9 @@ impl Reconciler {
     /// When a worker does not answer.
     pub async fn take(&mut self, switch: &mut Switch, answer: Answer) -> Result<(), EngineError> {
         self.under_way -= 1;
+        if self.under_way == 0 {
+            sys::release_freed_memory();
+        }
         match answer {
             Answer::Attach {
                 attempt,
