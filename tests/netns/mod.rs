@@ -1,6 +1,7 @@
 //! Tests in real network namespaces: they need root, and fail without.
 
 mod afxdp;
+mod flaps;
 mod kit;
 mod program;
 mod reach;

@@ -17,6 +17,7 @@
 //! ```
 
 pub mod alloc;
+pub mod background;
 pub mod config;
 pub mod daemon;
 pub mod flow;
