@@ -39,7 +39,8 @@ fn a_port_that_comes_and_goes_200_times_costs_nothing() {
     let world = World::new("flaps");
     let (a, b) = (world.guest("a"), world.guest("b"));
     let far = Namespace::new("flapping").expect("namespace");
-    let mut daemon = world.start(&config());
+    let base = config();
+    let mut daemon = world.start(&base);
     let flows = [Flow::start(&a, &b, RATE), Flow::start(&b, &a, RATE)];
     // Floods to the port that comes and goes, too.
     let (wire, group) = (a.wire(), Frame::new(BROADCAST, a.mac).bytes());
@@ -49,7 +50,7 @@ fn a_port_that_comes_and_goes_200_times_costs_nothing() {
     let mut usage = Vec::new();
     let begin = Instant::now();
     for round in 0..ROUNDS {
-        come_and_go(&world, &far, &daemon, round);
+        come_and_go(&world, &far, &daemon, &base, round);
         if round == WARM_UP || round == ROUNDS - 1 {
             usage.push(Usage::of(daemon.pid()));
         }
@@ -73,7 +74,7 @@ fn a_port_that_comes_and_goes_200_times_costs_nothing() {
 }
 
 /// One round. How long is waited differs, so that things happen in the middle of others.
-fn come_and_go(world: &World, far: &Namespace, daemon: &Daemon, round: u32) {
+fn come_and_go(world: &World, far: &Namespace, daemon: &Daemon, base: &Config, round: u32) {
     let device = "c";
     let make = || {
         let made = world.switch.veth(device, far, GUEST_DEVICE, 1);
@@ -83,11 +84,11 @@ fn come_and_go(world: &World, far: &Namespace, daemon: &Daemon, round: u32) {
         let set = world.switch.ip(&["link", "set", device, state]);
         set.expect("ip link set");
     };
-    let pause = || thread::sleep(Duration::from_millis(u64::from(round % 7) * 5));
+    let pause = || thread::sleep(Duration::from_millis(u64::from(round % 7) * 2));
     if !round.is_multiple_of(3) {
         make();
     }
-    daemon.reload(&config().access(device, "lab"));
+    daemon.reload(&base.clone().access(device, "lab"));
     if round.is_multiple_of(3) {
         make();
     }
@@ -115,9 +116,9 @@ fn come_and_go(world: &World, far: &Namespace, daemon: &Daemon, round: u32) {
     };
     if round.is_multiple_of(2) {
         delete();
-        daemon.reload(&config());
+        daemon.reload(base);
     } else {
-        daemon.reload(&config());
+        daemon.reload(base);
         delete();
     }
 }

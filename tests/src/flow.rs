@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    traffic::{Frame, Mac, Wire, by_seed},
+    traffic::{Frame, Wire, by_seed},
     world::Guest,
 };
 
@@ -65,12 +65,13 @@ impl Flow {
             stop: AtomicBool::new(false),
             sent: AtomicU64::new(ON_THE_WAY),
         });
-        let (wire, frame) = (from.wire(), Frame::new(to.mac, from.mac));
-        let shared = Arc::clone(&progress);
+        // The receiver first: it hears what comes after its socket was opened.
+        let (wire, shared) = (to.wire(), Arc::clone(&progress));
+        let addresses = [to.mac, from.mac].concat();
+        let receiver = thread::spawn(move || receive(&wire, &addresses, &shared));
+        let (wire, shared) = (from.wire(), Arc::clone(&progress));
+        let frame = Frame::new(to.mac, from.mac);
         let sender = thread::spawn(move || send(&wire, &frame, rate, &shared));
-        let (wire, mac) = (to.wire(), from.mac);
-        let shared = Arc::clone(&progress);
-        let receiver = thread::spawn(move || receive(&wire, mac, &shared));
         Self {
             name: format!("{} -> {}", from.near, to.near),
             progress,
@@ -141,13 +142,13 @@ fn send(wire: &Wire, frame: &Frame, rate: u64, progress: &Progress) {
     progress.sent.store(sent, Relaxed);
 }
 
-fn receive(wire: &Wire, from: Mac, progress: &Progress) -> Vec<Vec<u8>> {
+fn receive(wire: &Wire, addresses: &[u8], progress: &Progress) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let mut ended = None;
     loop {
         let frame = wire.receive(LOOK_INTERVAL);
-        // Others may send to the same guest.
-        frames.extend(frame.filter(|frame| frame.get(6..12) == Some(&from)));
+        // Others may send to the same guest, and this one to others.
+        frames.extend(frame.filter(|frame| frame.starts_with(addresses)));
         let sent = progress.sent.load(Relaxed);
         if sent == ON_THE_WAY {
             // A sender that has failed is noticed when it is joined.
