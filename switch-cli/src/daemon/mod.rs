@@ -15,6 +15,8 @@ mod server;
 pub mod settings;
 mod switch;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod view;
 

@@ -200,7 +200,7 @@ impl Port {
             let before = attachment.queues;
             return Step::Release(format!("{device} has {queues} queues now, not {before}"));
         }
-        if link.controller.is_some() {
+        if link.controller.is_some() && self.role() != Role::Uplink {
             return Step::Release(format!("{device} was given to a bridge or bond"));
         }
         Step::SetLink {
@@ -217,7 +217,9 @@ impl Port {
             return Step::Nothing;
         }
         let due = |failure: &Failed| failure.next <= now || failure.shape != shape;
-        if self.failure.as_ref().is_none_or(due) && link.and_then(unusable).is_none() {
+        if self.failure.as_ref().is_none_or(due)
+            && link.and_then(|link| unusable(link, self.role())).is_none()
+        {
             Step::Attach
         } else {
             Step::Nothing
@@ -243,7 +245,10 @@ impl Port {
 
     fn assess_detached(&self) -> (State, Option<String>) {
         let device = self.device();
-        let why = self.link.as_ref().and_then(unusable);
+        let why = self
+            .link
+            .as_ref()
+            .and_then(|link| unusable(link, self.role()));
         if let Some(why) = why.or_else(|| Some(self.failure.as_ref()?.reason.clone())) {
             (State::Error, Some(why))
         } else if self.link.is_some() || self.role() == Role::Host {
@@ -315,9 +320,10 @@ impl Port {
 }
 
 /// Why a device is not even tried.
-fn unusable(link: &Link) -> Option<String> {
+fn unusable(link: &Link, role: Role) -> Option<String> {
     let name = &link.name;
-    if link.controller.is_some() {
+    // The host may bridge what an uplink leaves to it.
+    if link.controller.is_some() && role != Role::Uplink {
         return Some(format!(
             "{name} belongs to a bridge or bond: ip link set {name} nomaster"
         ));
@@ -346,4 +352,110 @@ fn notes(attachment: &Attachment) -> Option<String> {
         ));
     }
     (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use switch_core::wire::ethernet::Mac;
+
+    use super::*;
+
+    fn port(role: &str) -> Port {
+        let more = if role == "host" { "" } else { "queues = 4" };
+        let text = format!(
+            "[[network]]\nname = \"n\"\nvlan = 2\n[[port]]\nname = \"p\"\ndevice = \"d0\"\n\
+             role = \"{role}\"\nnetwork = \"n\"\n{more}"
+        );
+        let config = config::parse("test", &text).unwrap();
+        Port::new(config.ports[0].clone(), PortIndex::new(0))
+    }
+
+    fn link() -> Link {
+        Link {
+            ifindex: 7,
+            name: "d0".into(),
+            kind: "veth".into(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            admin_up: true,
+            carrier: true,
+            oper_up: true,
+            rx_queues: 2,
+            tx_queues: 2,
+            peer: None,
+            lower: None,
+            controller: None,
+            vlan: None,
+            tap: None,
+            alias: None,
+            xdp: None,
+        }
+    }
+
+    fn look(port: &mut Port, link: Option<&Link>, now: Instant) -> Step {
+        port.look(link, |_| None, now)
+    }
+
+    #[test]
+    fn a_device_is_attached_when_it_appears() {
+        let now = Instant::now();
+        let mut port = port("guest");
+        assert_eq!(look(&mut port, None, now), Step::Nothing);
+        assert_eq!(port.state, State::Missing);
+        assert_eq!(look(&mut port, Some(&link()), now), Step::Attach);
+        port.phase = Phase::Attaching(1);
+        assert_eq!(look(&mut port, Some(&link()), now), Step::Nothing);
+    }
+
+    #[test]
+    fn a_host_port_makes_its_device() {
+        let mut port = port("host");
+        assert_eq!(port.own_device(), "d0-sw");
+        assert_eq!(look(&mut port, None, Instant::now()), Step::Attach);
+        assert_eq!(port.state, State::Down);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_ever_more_slowly_or_when_the_device_changes() {
+        let begin = Instant::now();
+        let mut port = port("guest");
+        let mut link = link();
+        look(&mut port, Some(&link), begin);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            port.attempt_failed("busy".into(), begin);
+            waits.push(port.retry_at().unwrap() - begin);
+        }
+        assert_eq!(waits[..3], [100, 200, 400].map(Duration::from_millis));
+        assert_eq!(*waits.last().unwrap(), LAST_RETRY);
+
+        assert_eq!(look(&mut port, Some(&link), begin), Step::Nothing);
+        assert_eq!(
+            (port.state, port.reason.as_deref()),
+            (State::Error, Some("busy"))
+        );
+        assert_eq!(
+            look(&mut port, Some(&link), begin + LAST_RETRY),
+            Step::Attach
+        );
+        link.mtu = 9000;
+        assert_eq!(look(&mut port, Some(&link), begin), Step::Attach);
+    }
+
+    #[test]
+    fn what_cannot_be_a_port_says_why() {
+        let check = |role: &str, change: fn(&mut Link), usable: bool| {
+            let (mut port, mut link) = (port(role), link());
+            change(&mut link);
+            let step = look(&mut port, Some(&link), Instant::now());
+            assert_eq!(step == Step::Attach, usable, "{role} {link:?}");
+            assert_eq!(port.state == State::Error, !usable);
+        };
+        check("guest", |_| {}, true);
+        check("guest", |link| link.admin_up = false, true);
+        check("guest", |link| link.kind = "tun".into(), false);
+        check("guest", |link| link.kind = "loopback".into(), false);
+        check("guest", |link| link.controller = Some(3), false);
+        check("uplink", |link| link.controller = Some(3), true);
+    }
 }

@@ -1,0 +1,293 @@
+//! The API as a client sees it: the real router and control task over a socket, an engine that
+//! runs turn by turn on simulated wires, and no device.
+
+use std::{
+    path::PathBuf,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use switch_core::{
+    config::{self, Indices},
+    engine::{Engine, Options},
+    mem::HugePages,
+    port::{Queue, SimQueue, SimWire},
+};
+
+use super::{
+    instance::Instance,
+    server::{Control, Request},
+    switch::Switch,
+};
+use crate::{
+    api::{FdbFilter, NewFdbEntry},
+    client::{Client, render},
+    failure::{Exit, Failure},
+};
+
+const CONFIG: &str = r#"
+[[network]]
+name = "web"
+vlan = 20
+[[network]]
+name = "backstage"
+[[port]]
+name = "a"
+device = "veA"
+network = "web"
+[[port]]
+name = "b"
+device = "veB"
+native = "backstage"
+trunk = ["web"]
+mac_limit = 2
+[[static]]
+network = "web"
+mac = "52:54:00:00:00:01"
+port = "a"
+"#;
+
+/// A served switch, and a client of it.
+struct World {
+    client: Client,
+    _directory: tempfile::TempDir,
+    end: mpsc::Sender<()>,
+    server: Option<thread::JoinHandle<()>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("shunt.sock");
+        let (end, ended) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let server = {
+            let socket = socket.clone();
+            thread::spawn(move || serve(socket, &ready, &ended))
+        };
+        is_ready.recv().unwrap();
+        Self {
+            client: Client::new(socket, Duration::from_secs(5)),
+            _directory: directory,
+            end,
+            server: Some(server),
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.client.get_json(path).unwrap()
+    }
+
+    /// The answer, for comparison with a snapshot.
+    fn text(&self, path: &str) -> String {
+        render::json(&self.get(path))
+    }
+
+    fn refused(&self, path: &str) -> Failure {
+        self.client.get_json(path).unwrap_err()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.end.send(());
+        if let Some(server) = self.server.take() {
+            let ended = server.join();
+            assert!(ended.is_ok() || thread::panicking());
+        }
+    }
+}
+
+/// A switch with two ports on wires, of which one has said something.
+fn switch() -> Switch {
+    let config = config::parse("test", CONFIG).unwrap();
+    let compiled = config::compile(&config, &Indices::new()).unwrap();
+    let mut engine = Engine::manual(&Options {
+        cores: vec![None],
+        chunks: 256,
+        huge_pages: HugePages::No,
+        fdb_capacity: 64,
+        hash_key: [1, 2],
+    })
+    .unwrap();
+    engine.apply(compiled.rules).unwrap();
+    let wires = [SimWire::new(), SimWire::new()];
+    for (name, wire) in ["a", "b"].iter().zip(&wires) {
+        let port = compiled.indices.port(name).unwrap();
+        let queue = Queue::Sim(SimQueue::new(wire.clone()));
+        engine.attach(port, vec![queue], 1500).unwrap();
+    }
+    let mut frame = [0; 60];
+    frame[..6].fill(0xff);
+    frame[6..12].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 0x0a]);
+    wires[0].send(&frame);
+    // From one of our own, and cut off: two reasons to drop.
+    wires[1].send(&frame[..10]);
+    engine.turn();
+    let file = PathBuf::from("switch.toml");
+    Switch::new(engine, config, file, compiled.indices, vec![None])
+}
+
+fn serve(socket: PathBuf, ready: &mpsc::Sender<()>, ended: &mpsc::Receiver<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut instance = Instance::claim(&socket).unwrap();
+        let (control, mut requests) = Control::new();
+        super::serve(instance.listen().unwrap(), control).unwrap();
+        ready.send(()).unwrap();
+        let mut switch = switch();
+        while ended.try_recv().is_err() {
+            let wait = tokio::time::timeout(Duration::from_millis(10), requests.recv());
+            if let Ok(Some(Request::Call { call, .. })) = wait.await {
+                call(&mut switch);
+            }
+        }
+    });
+}
+
+#[test]
+fn lists() {
+    let world = World::new();
+    for what in ["networks", "fdb"] {
+        insta::assert_snapshot!(what, world.text(&format!("/v1/{what}")));
+    }
+    let ports = world.get("/v1/ports");
+    let port = &ports[0];
+    assert_eq!(
+        (&port["name"], &port["state"], &port["mode"], &port["mtu"]),
+        (&json!("a"), &json!("missing"), &json!(null), &json!(null))
+    );
+    assert_eq!(
+        (&port["rx_frames"], &port["rx_bytes"]),
+        (&json!(1), &json!(60))
+    );
+    assert_eq!(ports[1]["drops"]["truncated"], 1);
+    assert_eq!(ports[1]["drops"]["kernel_rx_dropped"], 0);
+    let worker = &world.get("/v1/workers")[0];
+    assert_eq!(
+        (&worker["index"], &worker["frames"]),
+        (&json!(0), &json!(2))
+    );
+    assert_eq!(
+        (&worker["ports"], &worker["core"]),
+        (&json!(["a", "b"]), &json!(null))
+    );
+}
+
+#[test]
+fn counters_have_a_scope_and_a_text() {
+    let world = World::new();
+    let counters = world.get("/v1/counters");
+    let counters = counters.as_array().unwrap();
+    let truncated = counters
+        .iter()
+        .find(|counter| counter["scope"] == "port/b" && counter["name"] == "truncated")
+        .unwrap();
+    assert_eq!(truncated["value"], 1);
+    for counter in counters {
+        assert!(
+            counter["text"].as_str().unwrap().ends_with('.'),
+            "{counter}"
+        );
+    }
+}
+
+#[test]
+fn details() {
+    let world = World::new();
+    let mut port = world.get("/v1/ports/b");
+    port.as_object_mut().unwrap().remove("drops");
+    insta::assert_snapshot!(render::json(&port));
+    insta::assert_snapshot!(world.text("/v1/networks/web"));
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let world = World::new();
+    insta::assert_snapshot!(world.refused("/v1/ports/x%20y"), @r#"
+    error: there is no port "x y"
+    help: `shunt get ports` shows all
+    "#);
+    insta::assert_snapshot!(world.refused("/v1/networks/x"), @r#"
+    error: there is no network "x"
+    help: `shunt get networks` shows all
+    "#);
+    insta::assert_snapshot!(world.refused("/v1/nothing"), @r"
+    error: there is no such path
+    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/counters or /v1/workers
+    ");
+    insta::assert_snapshot!(world.refused("/v1/reload"), @r"
+    error: this path does not take that method
+    help: GET reads; POST and DELETE change /v1/fdb, POST /v1/reload reloads
+    ");
+}
+
+#[test]
+fn addresses_are_added_removed_and_flushed() {
+    let world = World::new();
+    let client = &world.client;
+    let entry = |network: &str, mac: &str, port: &str| NewFdbEntry {
+        network: network.into(),
+        mac: mac.into(),
+        port: port.into(),
+    };
+    let known = || world.get("/v1/fdb").as_array().unwrap().len();
+    assert_eq!(known(), 2);
+    client
+        .fdb_add(&entry("web", "52-54-00-00-00-02", "b"))
+        .unwrap();
+    client
+        .fdb_add(&entry("web", "52:54:00:00:00:02", "b"))
+        .unwrap();
+    assert_eq!(known(), 3);
+    for (wrong, text) in [
+        (
+            entry("web", "52:54:00:00:00:02", "a"),
+            "bound to port b already",
+        ),
+        (
+            entry("backstage", "52:54:00:00:00:02", "a"),
+            "no member of network",
+        ),
+        (
+            entry("web", "01:54:00:00:00:02", "a"),
+            "not the address of a station",
+        ),
+        (entry("web", "52:54", "a"), "not a MAC address"),
+        (entry("web", "52:54:00:00:00:02", "x"), "no port \"x\""),
+    ] {
+        let failure = client.fdb_add(&wrong).unwrap_err();
+        assert!(failure.message.contains(text), "{failure}");
+        assert_eq!(failure.exit, Exit::Failed);
+    }
+    assert_eq!(client.fdb_flush(&FdbFilter::default()).unwrap().removed, 1);
+    let of_b = FdbFilter {
+        port: Some("b".into()),
+        include_static: true,
+        ..FdbFilter::default()
+    };
+    assert_eq!(client.fdb_flush(&of_b).unwrap().removed, 1);
+    assert_eq!(
+        client.fdb_del("web", "52:54:00:00:00:01").unwrap().removed,
+        1
+    );
+    let failure = client.fdb_del("web", "52:54:00:00:00:01").unwrap_err();
+    assert!(failure.message.contains("knows no"), "{failure}");
+    assert_eq!(known(), 0);
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("mute.sock");
+    let _mute = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let begun = Instant::now();
+    let failure = Client::new(socket, Duration::from_secs(1)).reload();
+    assert_eq!(failure.unwrap_err().exit, Exit::Timeout);
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
