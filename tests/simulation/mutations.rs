@@ -1,6 +1,11 @@
 //! The comparison notices what it has to: each wrong reference is found out.
 
-use super::{rng::Rng, world::Plan, worlds::run_caught, wrong::Wrong};
+use super::{
+    rng::Rng,
+    world::Plan,
+    worlds::{PANICKED, run_caught},
+    wrong::Wrong,
+};
 
 /// Frames within which each wrong reference has to be found out.
 const FRAMES: u64 = 100_000;
@@ -24,10 +29,12 @@ fn is_found_out(wrong: Wrong) -> bool {
             wrong: Some(wrong),
             ..Plan::default()
         });
-        if outcome.failure.is_some() {
+        frames += outcome.frames;
+        if let Some((_, difference)) = outcome.failure {
+            assert_ne!(difference, PANICKED, "a wrong reference runs all the same");
+            println!("{wrong:?} after {frames} frames: {difference:.150}");
             return true;
         }
-        frames += outcome.frames;
         number += 1;
     }
     false

@@ -125,6 +125,13 @@ impl Reference {
         totals.rx_frames += 1;
         totals.rx_bytes += bytes.len() as u64;
         let classified = self.classify(ingress, bytes);
+        if self.is(Wrong::LearnsWhatItRefuses)
+            && classified.as_ref().err() == Some(&DropReason::VidNotMember)
+        {
+            let mac = bytes[6..12].try_into().expect("6 bytes");
+            let network = *self.rules.networks.keys().next().expect("a network");
+            let _ = self.learn(ingress, network, mac);
+        }
         let learned = classified.and_then(|(network, frame)| {
             self.learn(ingress, network, frame.source)?;
             Ok((network, frame))
@@ -221,7 +228,9 @@ impl Reference {
             return self.rules.networks.keys().find(|n| own(n)).copied();
         }
         let listed = tagged.iter().find(|(number, _)| *number == vid);
-        listed.map(|(_, network)| *network).or(native.filter(own))
+        listed.map(|(_, network)| *network).or(native
+            .filter(own)
+            .filter(|_| !self.is(Wrong::NativeVidRefused)))
     }
 
     fn has_expired(&self, station: Station) -> bool {
@@ -255,12 +264,17 @@ impl Reference {
                     Err(DropReason::StaticMoved)
                 };
             }
-            Some(station) if station.port == ingress && !self.has_expired(station) => {}
+            Some(station) if station.port == ingress && !self.has_expired(station) => {
+                if self.is(Wrong::NeverRefreshes) {
+                    return Ok(());
+                }
+            }
             Some(_) if self.is(Wrong::NeverMoves) => return Ok(()),
             // New, for this port at least: does it have room for one more?
             _ => {
                 let is_other = |(other, station): &(&(usize, Address), &Station)| {
-                    station.port == ingress && station.seen.is_some() && **other != key
+                    let counts = station.seen.is_some() || self.is(Wrong::MacLimitCountsStatics);
+                    station.port == ingress && counts && **other != key
                 };
                 let others = self.fdb.iter().filter(is_other).count();
                 let slack = usize::from(self.is(Wrong::MacLimitPlusOne));
@@ -311,7 +325,9 @@ impl Reference {
                 };
             }
         }
-        let is_up = |port: &usize| self.links.get(port).is_some_and(|link| link.up);
+        let is_up = |port: &usize| {
+            self.links.get(port).is_some_and(|link| link.up) || self.is(Wrong::FloodsToDownPorts)
+        };
         let ports: Vec<usize> = self.targets(ingress, network).filter(is_up).collect();
         if ports.is_empty() {
             return self.count_drop(ingress, DropReason::NoDestination);
@@ -377,8 +393,11 @@ impl Reference {
             }
             None => {}
             Some(vid) => {
+                let own = self.rules.networks[&network].vid;
+                let vid = own.filter(|_| self.is(Wrong::NoTranslation)).unwrap_or(vid);
                 let priority = match frame.tag {
                     Some((_, 0x1000..)) if self.is(Wrong::PriorityLost) => 0,
+                    Some((_, tci)) if self.is(Wrong::DropEligibilityLost) => tci & 0xe000,
                     tag => tag.map_or(0, |(_, tci)| tci & 0xf000),
                 };
                 bytes.extend(rules.tpid.to_be_bytes());
@@ -415,6 +434,7 @@ impl Reference {
                 self.fdb.remove(&(entry.network, entry.mac));
             }
         }
+        let remembers = self.is(Wrong::RemembersFormerMembers);
         let rules = &self.rules;
         let member = |rules: &Rules, port: usize, network: usize| {
             let port = rules.ports.get(&port);
@@ -426,7 +446,7 @@ impl Reference {
                 before.networks.contains_key(network) && !rules.networks.contains_key(network);
             let left = before.ports.contains_key(&station.port)
                 && !rules.ports.contains_key(&station.port);
-            !gone && !left && (!was || member(rules, station.port, *network))
+            remembers || !gone && !left && (!was || member(rules, station.port, *network))
         });
         for entry in self.rules.statics.clone() {
             let _ = self.add_static(entry);

@@ -62,6 +62,9 @@ pub struct Arrivals {
     pub frames: Vec<Vec<u8>>,
 }
 
+/// For each frame that arrives, all that may leave: port and bytes.
+type Possible = Vec<BTreeSet<(usize, Vec<u8>)>>;
+
 /// How much of what left has to be what the reference has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
@@ -172,27 +175,62 @@ impl Switch {
         self.settle()?;
         let possible = match strictness {
             Strictness::Possible => self.possible(arrivals),
-            _ => BTreeMap::new(),
+            _ => Possible::new(),
         };
         for arrivals in arrivals {
             self.refer(arrivals.port, &arrivals.frames);
         }
         match strictness {
-            Strictness::Possible => self.check_possible(&possible),
+            Strictness::Possible => self.check_possible(possible, Vec::new()),
             _ => self.check(strictness),
         }
     }
 
-    fn possible(&self, arrivals: &[Arrivals]) -> BTreeMap<(usize, Vec<u8>), usize> {
-        let mut possible = BTreeMap::new();
-        for Arrivals { port, frames, .. } in arrivals {
-            for frame in frames.iter().filter(|frame| !too_long(frame)) {
-                for out in self.reference.possible(*port, frame) {
-                    *possible.entry(out).or_default() += 1;
-                }
-            }
+    /// What may leave if these frames arrive, under the rules as they are.
+    fn possible(&self, arrivals: &[Arrivals]) -> Possible {
+        let frames = arrivals.iter().flat_map(|arrivals| {
+            let here = arrivals.frames.iter().filter(|frame| !too_long(frame));
+            here.map(|frame| self.reference.possible(arrivals.port, frame))
+        });
+        frames.map(BTreeSet::from_iter).collect()
+    }
+
+    /// Frames arrive at several queues, and in the middle of it the control thread does something.
+    /// Some frames meet the old rules, some the new, and some are on their way to a port that goes:
+    /// each may only do what one or the other allows.
+    pub fn upheave(
+        &mut self,
+        arrivals: &[Arrivals],
+        turns: usize,
+        control: &Control,
+    ) -> Result<(), Difference> {
+        for arrivals in arrivals {
+            self.send(arrivals);
         }
-        possible
+        let wire = |a: &Arrivals| self.wires[&a.port][a.queue].clone();
+        let wires: Vec<SimWire> = arrivals.iter().map(wire).collect();
+        let mut possible = self.possible(arrivals);
+        for _ in 0..turns {
+            self.engine.turn();
+        }
+        let outgoing = self.collect_all();
+        self.carry_out(control)?;
+        let before = self.publish(control);
+        self.align(control, before);
+        self.settle()?;
+        for (old, new) in possible.iter_mut().zip(self.possible(arrivals)) {
+            old.extend(new);
+        }
+        let frames = arrivals.iter().flat_map(|arrivals| &arrivals.frames);
+        let sent = frames.filter(|frame| !too_long(frame)).count();
+        // What waits for a device that was detached goes with it, too long or not.
+        let left: usize = wires.iter().map(SimWire::backlog).sum();
+        if left == 0 {
+            self.arrived += sent as u64;
+        } else {
+            self.arrived = self.received();
+        }
+        self.check_possible(possible, outgoing)
     }
 
     /// The control thread does something, perhaps while frames wait in a queue.
@@ -378,6 +416,25 @@ impl Switch {
             .collect()
     }
 
+    /// All that has left, with its port.
+    fn collect_all(&self) -> Vec<(usize, Vec<u8>)> {
+        let ports = self.wires.keys().copied();
+        let frames = ports.flat_map(|port| {
+            let frames = self.collect(port).into_iter().flatten();
+            frames.map(move |frame| (port, frame))
+        });
+        frames.collect()
+    }
+
+    fn received(&self) -> u64 {
+        let workers = self.engine.counters();
+        let ports = self
+            .ports
+            .iter()
+            .map(|port| PortTotals::sum(workers, port_index(*port)));
+        ports.map(|totals| totals.rx_frames).sum()
+    }
+
     fn check(&mut self, strictness: Strictness) -> Result<(), Difference> {
         let mut expected: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
         for (port, frame) in self.reference.sent.drain(..) {
@@ -515,16 +572,19 @@ impl Switch {
     /// then starts afresh, without stations and with the engine's counters.
     fn check_possible(
         &mut self,
-        possible: &BTreeMap<(usize, Vec<u8>), usize>,
+        possible: Possible,
+        mut left: Vec<(usize, Vec<u8>)>,
     ) -> Result<(), Difference> {
-        let mut possible = possible.clone();
-        for port in self.wires.keys().copied().collect::<Vec<_>>() {
-            for frame in self.collect(port).into_iter().flatten() {
-                let text = format!("impossible at port {port}: {}", hex(&frame));
-                match possible.get_mut(&(port, frame)) {
-                    Some(count) if *count > 0 => *count -= 1,
-                    _ => return Err(text),
-                }
+        let mut counts: BTreeMap<(usize, Vec<u8>), usize> = BTreeMap::new();
+        for out in possible.into_iter().flatten() {
+            *counts.entry(out).or_default() += 1;
+        }
+        left.extend(self.collect_all());
+        for (port, frame) in left {
+            let text = format!("impossible at port {port}: {}", hex(&frame));
+            match counts.get_mut(&(port, frame)) {
+                Some(count) if *count > 0 => *count -= 1,
+                _ => return Err(text),
             }
         }
         self.check_sums()?;

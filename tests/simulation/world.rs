@@ -153,8 +153,9 @@ impl World {
         &mut self,
         mut act: impl FnMut(&mut Switch) -> Result<(), Difference>,
     ) -> Result<(), Difference> {
-        for (index, switch) in self.switches.iter_mut().enumerate() {
-            act(switch).map_err(|text| format!("{} worker(s): {text}", index + 1))?;
+        for switch in &mut self.switches {
+            let workers = switch.engine.workers();
+            act(switch).map_err(|text| format!("{workers} worker(s): {text}"))?;
         }
         Ok(())
     }
@@ -164,14 +165,15 @@ impl World {
         if self.switches[0].reference.rules.ports.is_empty() {
             self.begin(rng)?;
         }
-        match rng.weighted(&[62, 12, 8, 4, 4, 4, 6]) {
+        match rng.weighted(&[58, 12, 8, 4, 4, 4, 6, 4]) {
             0 => self.receive(rng),
             1 => self.storm(rng),
             2 => self.wait(rng),
             3 => self.flap(rng),
             4 => self.plug(rng),
             5 => self.swap(rng),
-            _ => self.operate(rng),
+            6 => self.operate(rng),
+            _ => self.upheave(rng),
         }
     }
 
@@ -196,8 +198,14 @@ impl World {
         self.both(|switch| switch.control(control, queued))
     }
 
-    /// Puts rules into force, in some worlds through a file.
+    /// Puts rules into force.
     fn apply(&mut self, rules: Rules, queued: &Arrivals) -> Result<(), Difference> {
+        let control = self.compile(rules)?;
+        self.control(&control, queued)
+    }
+
+    /// Compiles the rules that are to come into force, in some worlds through a file.
+    fn compile(&mut self, rules: Rules) -> Result<Control, Difference> {
         let (rules, compiled) = match &mut self.indices {
             Some(indices) => through_file(&rules, indices)?,
             None => (rules.clone(), compile(&rules)),
@@ -207,7 +215,7 @@ impl World {
         }
         self.rules = rules.clone();
         let compiled = Box::new(compiled);
-        self.control(&Control::Apply { rules, compiled }, queued)
+        Ok(Control::Apply { rules, compiled })
     }
 
     fn attach(&mut self, rng: &mut Rng, port: usize, queued: &Arrivals) -> Result<(), Difference> {
@@ -442,6 +450,61 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Something changes while several queues receive.
+    fn upheave(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let mut all: Vec<Arrivals> = Vec::new();
+        for port in self.attached.keys().copied().collect::<Vec<_>>() {
+            if rng.chance(60) {
+                let count = self.count(rng);
+                all.push(self.arrivals(rng, port, count));
+            }
+        }
+        self.frames += all
+            .iter()
+            .map(|arrivals| arrivals.frames.len() as u64)
+            .sum::<u64>();
+        let port = rng.choose(self.rules.ports.keys().copied()).expect("ports");
+        let attached = self.attached.get(&port).copied();
+        let control = match (rng.below(3), attached) {
+            (0, _) => {
+                let rules = self.topology.change(rng, &self.rules, &self.stations.macs);
+                self.compile(rules)?
+            }
+            (_, None) => {
+                let (queues, mtu) = (1, 1500);
+                self.attached.insert(
+                    port,
+                    Attached {
+                        queues,
+                        up: true,
+                        mtu,
+                    },
+                );
+                Control::Attach { port, queues, mtu }
+            }
+            (1, Some(Attached { up, mtu, .. })) => {
+                self.attached.get_mut(&port).expect("attached").up = !up;
+                Control::Link { port, up: !up, mtu }
+            }
+            (_, Some(_)) => {
+                self.attached.remove(&port);
+                Control::Detach { port }
+            }
+        };
+        let rules = &self.rules;
+        self.attached
+            .retain(|port, _| rules.ports.contains_key(port));
+        let turns = rng.below(4);
+        self.say(|| format!("  {turns} turns, then {control:?}"));
+        self.say(|| {
+            format!(
+                "  meanwhile {:?}",
+                all.iter().map(describe).collect::<Vec<_>>()
+            )
+        });
+        self.both(|switch| switch.upheave(&all, turns, &control))
     }
 
     /// Somebody works on the forwarding database.

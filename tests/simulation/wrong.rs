@@ -16,21 +16,33 @@ macro_rules! wrongs {
 }
 
 wrongs! {
+    // Reception and classification.
     RelaysReserved,
     ForeignTagIsPayload,
     PriorityTagHidesTag,
     AccessTakesOwnVid,
     NoIngressFiltering,
+    NativeVidRefused,
+    // Learning.
+    LearnsWhatItRefuses,
     AgesOneTickEarly,
+    NeverRefreshes,
     SharedLearning,
     StaticsMove,
     NeverMoves,
     MacLimitPlusOne,
+    MacLimitCountsStatics,
+    RemembersDownPorts,
+    RemembersFormerMembers,
+    // Destinations.
     UplinksBridged,
     IsolationForgotten,
     FloodsBack,
+    FloodsToDownPorts,
+    // Tags and lengths.
     PopsHiddenTags,
     PriorityLost,
+    DropEligibilityLost,
+    NoTranslation,
     MtuIncludesTag,
-    RemembersDownPorts,
 }
