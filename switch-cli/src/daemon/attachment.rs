@@ -145,18 +145,19 @@ impl Attachment {
             role: plan.role,
             generic: false,
         };
+        // Before anything is changed: a device with somebody else's program is left alone, its
+        // offloads too.
+        let ifindex = link.ifindex;
+        blocking(move || program::make_room(ifindex)).await??;
         let mut offloads = offload::attach(&plan.namespace, &link, how, &plan.state_dir).await?;
         let host_addresses = match plan.role {
             Role::Uplink => host_addresses(&plan.namespace, link.ifindex).await?,
             Role::Guest | Role::Host => Vec::new(),
         };
         let baseline = plan.namespace.counters(&link).await?.unwrap_or_default();
-        let opening = {
-            let (plan, ifindex) = (plan.clone(), link.ifindex);
-            tokio::task::spawn_blocking(move || Opened::new(&plan, ifindex, &host_addresses))
-        };
-        let opened = opening.await;
-        let opened = opened.map_err(|error| AttachError::Internal(error.to_string()))??;
+        let own_plan = plan.clone();
+        let opening = blocking(move || Opened::new(&own_plan, ifindex, &host_addresses));
+        let opened = opening.await??;
         if opened.mode != Mode::Native {
             how.generic = true;
             offloads = offload::attach(&plan.namespace, &link, how, &plan.state_dir).await?;
@@ -253,6 +254,14 @@ pub async fn restore(namespace: &Namespace, ifindex: u32, state_dir: &Path) {
         }
         Err(error) => tracing::warn!(ifindex, "a device is not restored: {error}"),
     }
+}
+
+/// Calls a closure on a thread where it may wait.
+async fn blocking<T: Send + 'static>(
+    closure: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AttachError> {
+    let called = tokio::task::spawn_blocking(closure).await;
+    called.map_err(|error| AttachError::Internal(error.to_string()))
 }
 
 /// What the kernel has given, on a thread that may wait for it.

@@ -59,7 +59,7 @@ impl DeviceCounters {
             (
                 "device_rx_dropped",
                 self.rx_dropped,
-                "The driver received the frame and dropped it.",
+                "The driver, or on an uplink the host's stack, received the frame and dropped it.",
             ),
             (
                 "device_rx_missed",

@@ -343,7 +343,17 @@ impl Program {
     }
 }
 
-/// Makes sure that the device has no program: takes a stale one of ours off, refuses others.
+/// Makes sure that a device has no XDP program: takes a stale one of ours off, refuses others.
+/// Waits a moment for one that is just being taken off.
+///
+/// # Errors
+/// [`Foreign`](ProgramError::Foreign), [`InUse`](ProgramError::InUse),
+/// [`NoDevice`](ProgramError::NoDevice) or [`Query`](ProgramError::Query).
+pub fn make_room(ifindex: u32) -> Result<(), ProgramError> {
+    clear(ifindex).map(|_| ())
+}
+
+/// [`make_room`], which also tells what is known about the device.
 fn clear(ifindex: u32) -> Result<Attached, ProgramError> {
     let deadline = Instant::now() + RELEASE_DEADLINE;
     loop {
