@@ -1,10 +1,15 @@
 //! Tests in real network namespaces: they need root, and fail without.
 
+mod addresses;
 mod afxdp;
+mod attachment;
 mod flaps;
 mod kit;
 mod program;
+mod queues;
 mod reach;
 mod restart;
+mod shared_uplink;
+mod sizes;
 mod streams;
 mod tags;

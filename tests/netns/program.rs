@@ -209,7 +209,7 @@ fn the_hosts_addresses_are_replaced_as_a_whole() {
 }
 
 /// What `ip` sees on a device: mode (1 native, 2 generic), id and name of the program.
-fn seen(namespace: &Namespace, device: &str) -> Option<(u64, u32, String)> {
+pub(super) fn seen(namespace: &Namespace, device: &str) -> Option<(u64, u32, String)> {
     let shown = namespace
         .ip(&["-j", "-d", "link", "show", "dev", device])
         .expect("ip link");
@@ -317,7 +317,7 @@ fn generic_mode_where_native_is_refused_and_the_reason() {
 }
 
 /// Attaches a program that passes all frames and has this name by `ip link`, without a BPF link.
-fn attach_by_iproute2(namespace: &Namespace, device: &str, mode: &str, name: &str) {
+pub(super) fn attach_by_iproute2(namespace: &Namespace, device: &str, mode: &str, name: &str) {
     let directory = tempfile::tempdir().expect("directory");
     let (source, object) = (directory.path().join("p.c"), directory.path().join("p.o"));
     let text = format!(
