@@ -167,3 +167,45 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     let next = |error: &&'a (dyn Error + 'static)| (*error).source();
     std::iter::successors(Some(error), next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel answers when a map is made, in words for people.
+    fn told(map: &str, errno: i32) -> String {
+        let error = MapError::CreateError {
+            name: map.into(),
+            io_error: io::Error::from_raw_os_error(errno),
+        };
+        load_error(error.into()).to_string()
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_named() {
+        // An unknown type of map: XSKMAP without CONFIG_XDP_SOCKETS.
+        let text = told("SOCKETS", libc::EINVAL);
+        assert!(text.starts_with("this kernel has no AF_XDP"), "{text}");
+        assert!(text.contains("CONFIG_XDP_SOCKETS"), "{text}");
+        // Any other map is of a type that every kernel with BPF has.
+        let text = told("COUNTS", libc::EINVAL);
+        assert!(
+            text.starts_with("the kernel refused the XDP program"),
+            "{text}"
+        );
+        let text = told("COUNTS", libc::ENOSYS);
+        assert!(text.starts_with("this kernel has no BPF"), "{text}");
+    }
+
+    #[test]
+    fn missing_privilege_is_named() {
+        for (map, errno) in [("SOCKETS", libc::EPERM), ("COUNTS", libc::EACCES)] {
+            let text = told(map, errno);
+            assert!(
+                text.starts_with("no privilege to load BPF programs"),
+                "{text}"
+            );
+            assert!(text.contains("run as root"), "{text}");
+        }
+    }
+}
