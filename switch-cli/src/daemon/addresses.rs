@@ -2,8 +2,8 @@
 
 use switch_core::{
     config::snapshot::EgressTag,
+    engine::{AddStaticError, Filter},
     limits::{NetworkIndex, PortIndex},
-    table::fdb::{AddStaticError, Filter},
     wire::ethernet::Mac,
 };
 

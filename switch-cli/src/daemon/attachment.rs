@@ -9,7 +9,7 @@ use std::{
 
 use switch_core::{
     config::snapshot::Role,
-    mem::Pool,
+    engine::Pool,
     port::{
         PacketQueue, Queue, XdpQueue,
         group::GroupError,

@@ -2,9 +2,8 @@
 
 use switch_core::{
     config::{self, Compiled, Config, lost_memberships},
-    engine::EngineError,
+    engine::{EngineError, Filter},
     limits::{NetworkIndex, PortIndex},
-    table::fdb::Filter,
 };
 
 use super::{port::Port, problem::Problem, reconciler::Reconciler, settings, switch::Switch};

@@ -4,9 +4,8 @@ use std::{fs, io, io::IsTerminal as _, io::Read as _, path::Path};
 
 use switch_core::{
     config::{self, Config},
-    engine::Options,
+    engine::{HugePages, Options},
     limits::{FDB_SLOTS, MAX_CONFIG_SIZE, MAX_QUEUES, MAX_WORKERS, chunks_needed},
-    mem::HugePages,
     port::core::allowed_cores,
 };
 

@@ -11,8 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use switch_core::{
     config::{self, Indices},
-    engine::{Engine, Options},
-    mem::HugePages,
+    engine::{Engine, HugePages, Options},
     port::{Queue, SimQueue, SimWire},
 };
 

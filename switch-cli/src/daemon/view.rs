@@ -3,8 +3,8 @@
 use switch_core::{
     config::snapshot::{EgressTag, PortRules, Ruleset},
     counters::DropReason,
+    engine::{Entry, Kind},
     limits::{NetworkIndex, PortIndex, WorkerIndex},
-    table::fdb::Kind,
     wire::vlan::Vid,
 };
 
@@ -181,7 +181,7 @@ pub fn network(switch: &Switch, name: &str) -> Result<api::NetworkDetail, Proble
 pub fn fdb(switch: &Switch) -> Vec<api::FdbEntry> {
     let engine = &switch.engine;
     let rules = engine.rules();
-    let entry = |entry: switch_core::table::fdb::Entry| {
+    let entry = |entry: Entry| {
         // An entry of a network that is just being removed has no name any more.
         let network = rules.network(entry.network)?;
         Some(api::FdbEntry {
