@@ -216,10 +216,13 @@ impl Port {
             self.failure = None;
             return Step::Nothing;
         }
+        if link.is_some_and(|link| unusable(link, self.role()).is_some()) {
+            // It is looked at again when it changes, and not by the clock.
+            self.failure = None;
+            return Step::Nothing;
+        }
         let due = |failure: &Failed| failure.next <= now || failure.shape != shape;
-        if self.failure.as_ref().is_none_or(due)
-            && link.and_then(|link| unusable(link, self.role())).is_none()
-        {
+        if self.failure.as_ref().is_none_or(due) {
             Step::Attach
         } else {
             Step::Nothing

@@ -329,7 +329,10 @@ impl Reconciler {
             }
         }
         for (index, _) in &held {
-            result = result.and(switch.engine.detach(*index));
+            // A worker that does not answer once never will: it is waited for only once.
+            if result.is_ok() {
+                result = switch.engine.detach(*index);
+            }
         }
         for (_, attachment) in &held {
             restore(&self.namespace, attachment.link.ifindex, &self.state_dir).await;
