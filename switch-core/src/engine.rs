@@ -17,7 +17,7 @@ use crate::{
     config::snapshot::{Link, Ruleset, Snapshot},
     counters::{PortTotals, WorkerCounters},
     handoff::Handoff,
-    limits::{MAX_PORTS, MAX_WORKERS, PortIndex, WorkerIndex},
+    limits::{MAX_NETWORKS, MAX_PORTS, MAX_WORKERS, NetworkIndex, PortIndex, WorkerIndex},
     mem::{FrameCache, Region},
     port::{Queue, core::pin_current_thread},
     publish::{Answer, Mailboxes, Order},
@@ -112,6 +112,8 @@ pub struct Engine {
     generation: u64,
     /// By port, what stood in the counters when the port was added.
     baselines: Vec<PortTotals>,
+    /// By network, the frames that were flooded when the network was added.
+    flooded_before: Vec<u64>,
     cache: FrameCache,
 }
 
@@ -164,6 +166,7 @@ impl Engine {
             owners: vec![Vec::new(); MAX_PORTS],
             generation: 0,
             baselines: vec![PortTotals::default(); MAX_PORTS],
+            flooded_before: vec![0; MAX_NETWORKS],
         }
     }
 
@@ -256,6 +259,20 @@ impl Engine {
         totals.since(&self.baselines[port.get()])
     }
 
+    /// Frames of a network that went to all its ports, since the network was added.
+    #[must_use]
+    pub fn flooded(&self, network: NetworkIndex) -> u64 {
+        self.flooded_ever(network) - self.flooded_before[network.get()]
+    }
+
+    fn flooded_ever(&self, network: NetworkIndex) -> u64 {
+        self.shared
+            .counters
+            .iter()
+            .map(|worker| worker.flooded(network).get())
+            .sum()
+    }
+
     /// Puts rules into force. Frames on ports that stay are not disturbed; a port that is gone
     /// is detached and its addresses are forgotten, as are those of networks that are gone.
     ///
@@ -270,6 +287,10 @@ impl Engine {
         }
         for port in port_indices(&rules).filter(|port| before.port(*port).is_none()) {
             self.baselines[port.get()] = PortTotals::sum(&self.shared.counters, port);
+        }
+        let networks = (0..rules.networks.len()).map(NetworkIndex::new);
+        for network in networks.filter(|network| before.network(*network).is_none()) {
+            self.flooded_before[network.get()] = self.flooded_ever(network);
         }
         self.rules = Arc::new(rules);
         self.shared.fdb.set_ageing(self.rules.ageing_s);
@@ -302,8 +323,15 @@ impl Engine {
             network_gone || port_gone || left
         });
         for entry in self.rules.static_entries.iter() {
-            // No room can only mean that the table is full of static entries.
-            let _ = fdb.add_static(entry.network, entry.mac, entry.port);
+            // What the file says takes the place of what somebody has added by hand.
+            if fdb
+                .add_static(entry.network, entry.mac, entry.port)
+                .is_err()
+            {
+                fdb.remove(entry.network, entry.mac);
+                // Now no room can only mean that these buckets are full of other static entries.
+                let _ = fdb.add_static(entry.network, entry.mac, entry.port);
+            }
         }
     }
 
@@ -608,11 +636,13 @@ fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
 mod tests {
     use super::*;
     use crate::{
-        config::snapshot::{EgressTag, Member, NetworkRules, PortRules, Role, VidMap},
+        config::snapshot::{EgressTag, Member, NetworkRules, PortRules, Role, StaticEntry, VidMap},
         counters::DropReason,
-        limits::NetworkIndex,
         port::{SimQueue, SimWire},
-        wire::vlan::{Tpid, Vid},
+        wire::{
+            ethernet::Mac,
+            vlan::{Tpid, Vid},
+        },
     };
 
     const A: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
@@ -738,5 +768,44 @@ mod tests {
         settle(&mut engine);
         assert_eq!(wires[1].receive(), Some(to_b));
         assert!(engine.stop().expect("stopped").is_complete());
+    }
+
+    #[test]
+    fn what_the_file_binds_replaces_what_was_added_by_hand() {
+        let (mut engine, _wires) = engine(1);
+        let (network, mac) = (NetworkIndex::new(0), Mac(B));
+        let (by_hand, by_file) = (PortIndex::new(0), PortIndex::new(1));
+        engine
+            .fdb()
+            .add_static(network, mac, by_hand)
+            .expect("room");
+        let entry = StaticEntry {
+            network,
+            mac,
+            port: by_file,
+        };
+        let static_entries = [entry].into();
+        engine
+            .apply(Ruleset {
+                static_entries,
+                ..rules()
+            })
+            .expect("rules");
+        assert_eq!(
+            engine.fdb().lookup(network, mac, engine.now()),
+            Some(by_file)
+        );
+    }
+
+    #[test]
+    fn a_network_that_is_added_again_counts_from_zero() {
+        let (mut engine, wires) = engine(2);
+        let network = NetworkIndex::new(0);
+        wires[0].send(&[&ALL[..], &A, &[8, 6], &[7; 46]].concat());
+        settle(&mut engine);
+        assert_eq!(engine.flooded(network), 1);
+        engine.apply(Ruleset::default()).expect("no rules");
+        engine.apply(rules()).expect("rules");
+        assert_eq!(engine.flooded(network), 0);
     }
 }

@@ -135,7 +135,6 @@ fn network_of(switch: &Switch, name: &str) -> Option<api::Network> {
     let index = rules.network_named(name)?;
     let network = rules.network(index)?;
     let members = network.members.iter();
-    let workers = switch.engine.counters().iter();
     Some(api::Network {
         name: name.to_owned(),
         vid: network.vid.map(Vid::get),
@@ -143,7 +142,7 @@ fn network_of(switch: &Switch, name: &str) -> Option<api::Network> {
             .map(|member| port_name(rules, member.port))
             .collect(),
         fdb_entries: switch.engine.fdb().network_count(index),
-        flooded_frames: workers.map(|worker| worker.flooded(index).get()).sum(),
+        flooded_frames: switch.engine.flooded(index),
     })
 }
 
