@@ -7,6 +7,7 @@ mod flaps;
 mod kit;
 mod mistakes;
 mod program;
+mod promises;
 mod queues;
 mod reach;
 mod reload;

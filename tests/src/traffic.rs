@@ -227,6 +227,14 @@ impl Wire {
         }
     }
 
+    /// The next frame if there is one, without waiting: for who cannot lose time by sleeping.
+    #[must_use]
+    #[track_caller]
+    pub fn poll(&self) -> Option<Vec<u8>> {
+        let mut buffer = [0; 2048];
+        self.take(&mut buffer)
+    }
+
     /// All frames, until so many are there or so long after.
     #[must_use]
     #[track_caller]
