@@ -4,11 +4,11 @@ use std::{fs::File, process::Command, thread, time::Duration};
 
 use shunt_tests::{
     config::Config,
-    daemon::Daemon,
+    daemon::{Daemon, PATIENCE},
     netns::Namespace,
     sys,
-    traffic::{BROADCAST, Frame, check_crossing, iperf3},
-    world::{GUEST_DEVICE, World, offloads, stack_count},
+    traffic::{BROADCAST, Frame, Tap, check_crossing, iperf3},
+    world::{GUEST_DEVICE, World, new_mac, offloads, stack_count},
 };
 
 use super::program::{attach_by_iproute2, seen};
@@ -171,4 +171,41 @@ fn generic_mode_where_native_is_impossible() {
     daemon.stop();
     assert_eq!(offloads(&world.switch, "a"), found);
     assert_eq!(seen(&world.switch, "a"), None);
+}
+
+#[test]
+fn a_tap_works_as_a_virtual_machine_uses_it() {
+    let world = World::new("tap");
+    let guest = world.guest("a");
+    let mut tap = Tap::new(&world.switch, "vm0");
+    let mut daemon = world.start(&config(&["a", "vm0"]));
+    assert_eq!(daemon.port("vm0")["mode"], "native");
+    let (wire, machine) = (guest.wire(), new_mac());
+    for round in 0..2 {
+        for size in [60, 1000, 1514] {
+            let frame = Frame::new(BROADCAST, machine).untagged_size(size).bytes();
+            tap.send(&frame);
+            assert_eq!(
+                wire.receive(PATIENCE),
+                Some(frame),
+                "{size} bytes from the tap"
+            );
+            let frame = Frame::new(machine, guest.mac).untagged_size(size).bytes();
+            wire.send(&frame);
+            assert_eq!(
+                tap.receive(PATIENCE),
+                Some(frame),
+                "{size} bytes to the tap"
+            );
+        }
+        if round == 0 {
+            // The machine ends, and its device with it; then it is started again.
+            drop(tap);
+            daemon.wait_state("vm0", "missing");
+            tap = Tap::new(&world.switch, "vm0");
+            daemon.wait_state("vm0", "up");
+        }
+    }
+    daemon.stop();
+    assert_eq!(seen(&world.switch, "vm0"), None);
 }

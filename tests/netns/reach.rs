@@ -6,6 +6,7 @@ use std::thread;
 use shunt_tests::{
     config::Config,
     netns::Namespace,
+    traffic::{BROADCAST, Frame, check_crossing},
     world::{Guest, World, pings},
 };
 
@@ -139,4 +140,67 @@ fn the_ping_matrix_of_two_hosts() {
         !left.contains("shunt0"),
         "the host port's interface is left: {left}"
     );
+}
+
+#[test]
+fn isolated_ports_and_uplinks_exchange_nothing_among_themselves() {
+    let world = World::new("apart");
+    let names = ["up1", "up2", "alone1", "alone2", "open"];
+    let guests = names.map(|name| world.guest(name));
+    let wires = guests.each_ref().map(Guest::wire);
+    let wires: Vec<_> = wires.iter().collect();
+    let isolated = "network = \"web\"\nisolated = true";
+    let mut daemon = world.start(
+        &Config::workers(1)
+            .network("web", 20)
+            .uplink("up1")
+            .uplink("up2")
+            .port("alone1", isolated)
+            .port("alone2", isolated)
+            .access("open", "web"),
+    );
+    // As it looks at a port: tagged at the uplinks.
+    let at = |port: usize, frame: &Frame| match port {
+        0 | 1 => frame.clone().vid(20).bytes(),
+        _ => frame.bytes(),
+    };
+    let partner = |port: usize| [Some(1), Some(0), Some(3), Some(2), None][port];
+    for (from, guest) in guests.iter().enumerate() {
+        let frame = Frame::new(BROADCAST, guest.mac);
+        let others = (0..guests.len()).filter(|to| *to != from && partner(from) != Some(*to));
+        let expected: Vec<_> = others.map(|to| (to, at(to, &frame))).collect();
+        check_crossing(&wires, from, &at(from, &frame), &expected);
+    }
+    // Now that all are known, to one of them.
+    for (from, sender) in guests.iter().enumerate() {
+        for (to, receiver) in guests.iter().enumerate().filter(|(to, _)| *to != from) {
+            let frame = Frame::new(receiver.mac, sender.mac);
+            let arrived = [(to, at(to, &frame))];
+            let may = partner(from) != Some(to);
+            let expected = if may { &arrived[..] } else { &[] };
+            check_crossing(&wires, from, &at(from, &frame), expected);
+        }
+    }
+    for (name, drops) in [
+        ("up1", &[("uplink_to_uplink", 1)][..]),
+        ("up2", &[("uplink_to_uplink", 1)]),
+        ("alone1", &[("isolated", 1)]),
+        ("alone2", &[("isolated", 1)]),
+        ("open", &[]),
+    ] {
+        daemon.wait_drops(name, drops);
+    }
+    // And what was not dropped was counted: five broadcasts, of which the guest sent one.
+    let port = daemon.port("open");
+    assert_eq!(
+        (&port["rx_frames"], &port["rx_bytes"]),
+        (&5.into(), &300.into()),
+        "{port}"
+    );
+    assert_eq!(
+        (&port["tx_frames"], &port["tx_bytes"]),
+        (&8.into(), &480.into()),
+        "{port}"
+    );
+    daemon.stop();
 }

@@ -139,3 +139,34 @@ fn tcp_through_the_hosts_own_port() {
     }
     daemon.stop();
 }
+
+#[test]
+fn tcp_over_a_tagged_wire_between_two_hosts() {
+    let worlds = [World::new("north"), World::new("south")];
+    worlds[0].wire_to(&worlds[1], "up0");
+    let guests = [worlds[0].guest("a"), worlds[1].guest("a")];
+    for (guest, address) in guests.iter().zip(["10.85.0.1/24", "10.85.0.2/24"]) {
+        guest.add_address(address);
+    }
+    let config = || {
+        Config::workers(1)
+            .network("web", 20)
+            .access("a", "web")
+            .uplink("up0")
+    };
+    let mut daemons = worlds.each_ref().map(|world| world.start(&config()));
+    let arguments = ["-t", "1"];
+    let report = iperf3(
+        &guests[1].namespace,
+        "10.85.0.2",
+        &guests[0].namespace,
+        &arguments,
+    );
+    let bps = received_bps(&report);
+    println!("TCP over a tagged wire: {:.0} Mb/s", bps / 1e6);
+    assert!(bps > TCP_MINIMUM_BPS, "{bps} bit/s");
+    assert_eq!(checksum_errors(&guests), 0);
+    for daemon in &mut daemons {
+        daemon.stop();
+    }
+}

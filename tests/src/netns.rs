@@ -44,7 +44,8 @@ impl Namespace {
 
         ensure!(
             sys::is_root(),
-            "this test makes network namespaces and needs root: run it as root, e.g. with sudo -E"
+            "this test makes network namespaces and needs root; run: sudo --preserve-env=HOME env \
+             \"PATH=$PATH\" cargo xtask test"
         );
         SWEEP.call_once(sweep);
         let number = NEXT.fetch_add(1, Relaxed);

@@ -8,14 +8,21 @@
 )]
 
 use std::{
+    fs::File,
     io,
     mem::zeroed,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::fs::OpenOptionsExt as _,
+    },
     process::Child,
     time::Duration,
 };
 
 pub use libc::{SIGHUP, SIGINT, SIGTERM};
+
+/// Where tap devices are made.
+const TUN: &str = "/dev/net/tun";
 
 /// Moves the calling thread, and only it, into a network namespace (setns(2)).
 ///
@@ -122,6 +129,38 @@ pub fn packet_socket(ifindex: u32) -> io::Result<OwnedFd> {
         ))?;
     }
     Ok(socket)
+}
+
+/// Makes a tap device with this name in the calling thread's network namespace. It goes with the
+/// descriptor, which a frame is written to and read from without a header before it.
+///
+/// # Errors
+/// What the kernel said: EBUSY for a name that is taken.
+///
+/// # Panics
+/// When the name is longer than 15 bytes.
+pub fn tap(name: &str) -> io::Result<File> {
+    let tun = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(TUN)?;
+    // SAFETY: the request is plain data, for which all zeros is valid; the kernel reads and writes
+    // it during the call only, and no further than its size.
+    unsafe {
+        let mut request: libc::ifreq = zeroed();
+        assert!(name.len() < request.ifr_name.len(), "too long: {name}");
+        for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = byte as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+        check(libc::ioctl(
+            tun.as_raw_fd(),
+            libc::TUNSETIFF,
+            &raw mut request,
+        ))?;
+    }
+    Ok(tun)
 }
 
 /// Sends one frame by a packet socket, without waiting.

@@ -4,7 +4,8 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs::File,
+    io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     process::Stdio,
     thread,
@@ -292,6 +293,48 @@ impl Wire {
             frame.splice(12..12, tag);
         }
         Some(frame)
+    }
+}
+
+/// The program behind a tap device, as a hypervisor is one.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+}
+
+impl Tap {
+    /// Makes a tap device in a namespace and sets it up. It is deleted when this is dropped.
+    #[must_use]
+    #[track_caller]
+    pub fn new(namespace: &Namespace, device: &str) -> Self {
+        let file = namespace
+            .enter(|| sys::tap(device))
+            .expect("enter")
+            .expect("tap");
+        namespace
+            .ip(&["link", "set", "dev", device, "up"])
+            .expect("up");
+        Self { file }
+    }
+
+    /// Sends a frame as it is.
+    #[track_caller]
+    pub fn send(&self, frame: &[u8]) {
+        let sent = (&self.file).write(frame).expect("write to the tap");
+        assert_eq!(sent, frame.len());
+    }
+
+    /// The next frame. None after so long.
+    #[must_use]
+    #[track_caller]
+    pub fn receive(&self, timeout: Duration) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; LONGEST];
+        if !sys::wait_readable(&[self.file.as_fd()], timeout).expect("poll")[0] {
+            return None;
+        }
+        let length = (&self.file).read(&mut buffer).expect("read from the tap");
+        buffer.truncate(length);
+        Some(buffer)
     }
 }
 
