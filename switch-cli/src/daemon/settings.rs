@@ -5,7 +5,7 @@ use std::{fs, io, io::IsTerminal as _, io::Read as _, path::Path};
 use switch_core::{
     config::{self, Config},
     engine::{HugePages, Options},
-    limits::{FDB_SLOTS, MAX_CONFIG_SIZE, MAX_QUEUES, MAX_WORKERS, chunks_needed},
+    limits::{FDB_SLOTS, MAX_CHUNKS, MAX_CONFIG_SIZE, MAX_QUEUES, MAX_WORKERS, chunks_needed},
     port::core::allowed_cores,
 };
 
@@ -77,12 +77,10 @@ pub fn options(config: &Config, links: &[Link]) -> Result<Options, Failure> {
     } else {
         config.switch.cores.iter().copied().map(Some).collect()
     };
+    let by_formula = chunks_needed(workers, queues.max(QUEUES_PROVIDED_FOR));
     Ok(Options {
         cores,
-        chunks: config
-            .switch
-            .frames
-            .unwrap_or_else(|| chunks_needed(workers, queues.max(QUEUES_PROVIDED_FOR))),
+        chunks: config.switch.frames.unwrap_or(by_formula.min(MAX_CHUNKS)),
         huge_pages: match config.switch.huge_pages {
             true => HugePages::Yes,
             false => HugePages::No,

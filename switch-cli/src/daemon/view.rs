@@ -51,6 +51,7 @@ fn drops(switch: &Switch, port: &Port) -> impl Iterator<Item = (&'static str, &'
     let totals = switch.engine.port_totals(port.index);
     let tally = port.tally();
     let too_long = tally.too_long;
+    let totals_of_errors = totals.dropped(DropReason::TxError);
     let reasons = DropReason::ALL.iter().map(move |reason| {
         // Such frames are already dropped where they are put together, by the queue.
         let before = if *reason == DropReason::TooLong {
@@ -65,7 +66,17 @@ fn drops(switch: &Switch, port: &Port) -> impl Iterator<Item = (&'static str, &'
         )
     });
     let kinds = Tally::kinds().filter(|kind| kind.is_drop);
-    let outside = kinds.map(move |kind| (kind.name, kind.text, tally.get(kind)));
+    // What a veth did not take from a TX ring it counts too, and the engine as an error.
+    let is_veth = port.link.as_ref().is_some_and(|link| link.kind == "veth");
+    let told = if is_veth { totals_of_errors } else { 0 };
+    let outside = kinds.map(move |kind| {
+        let told = if kind.name == "device_tx_dropped" {
+            told
+        } else {
+            0
+        };
+        (kind.name, kind.text, tally.get(kind).saturating_sub(told))
+    });
     reasons.chain(outside)
 }
 
