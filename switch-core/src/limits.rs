@@ -47,7 +47,8 @@ pub const SLAB_SIZE: usize = 64;
 /// Most slabs in a worker's cache; one more free frame and a slab goes back to the pool.
 pub const CACHE_SLABS: usize = 4;
 
-/// Most chunks of the region: 4 GiB, which a chunk's 32-bit address can tell apart, less a huge page.
+/// Most chunks of the region: 4 GiB, as far as the 32 bits of their addresses reach, less a huge
+/// page.
 pub const MAX_CHUNKS: usize = ((4 << 30) - (2 << 20)) / CHUNK_SIZE;
 /// Fewest chunks of the region: one worker and one queue.
 pub const MIN_CHUNKS: usize = chunks_needed(1, 1);

@@ -212,10 +212,11 @@ mod tests {
     fn nobody_there_is_its_own_exit_code() {
         let failure = client().reload().unwrap_err();
         assert_eq!(failure.exit, Exit::NoDaemon);
-        insta::assert_snapshot!(failure, @r"
-        error: no daemon at /nowhere/shunt.sock: there is no such socket
-        help: start it with `shunt run --config FILE`, or name its socket with --socket or in SHUNT_SOCKET
-        ");
+        assert!(
+            failure.message.contains("there is no such socket"),
+            "{failure}"
+        );
+        assert!(failure.help.unwrap().contains("SHUNT_SOCKET"));
     }
 
     #[test]
