@@ -156,7 +156,7 @@ impl Bench {
 
 #[test]
 fn the_allocator_counts() {
-    let (boxed, allocations) = count(|| Box::new(std::hint::black_box(1)));
+    let (boxed, allocations) = count(|| std::hint::black_box(Box::new(std::hint::black_box(1))));
     assert_eq!(allocations, 1);
     let ((), allocations) = count(|| drop(boxed));
     assert_eq!(allocations, 1);
