@@ -20,8 +20,8 @@ use crate::{setup, tidy};
 const SIMULATION_FRAMES: &str = "10000000";
 /// The packages and the profile of every cargo call but loom's.
 const SELECTION: &str = "--workspace --exclude xdp-ebpf --profile ci";
-/// What tests of the `tests` crate have in their path when they are the simulation.
-const SIMULATION: &str = "simulation::";
+/// The modules of the `tests` crate that need neither a kernel feature nor root.
+const SIMULATED: [&str; 2] = ["features::", "simulation::"];
 
 /// One line of the summary.
 struct Part {
@@ -66,12 +66,14 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
     libtest(parts, "unit tests", call(format!("{test} --lib --bins")));
     libtest(parts, "doc tests", call(format!("{test} --doc")));
 
-    let mut simulation = call(format!("{test} --test all -- {SIMULATION} --show-output"));
+    let simulated = SIMULATED.join(" ");
+    let mut simulation = call(format!("{test} --test all -- {simulated} --show-output"));
     simulation.env("SHUNT_SIM_FRAMES", SIMULATION_FRAMES);
     libtest(parts, "simulation", simulation);
 
     if is_root() {
-        let all = call(format!("{test} --test all -- --skip {SIMULATION}"));
+        let skipped = SIMULATED.join(" --skip ");
+        let all = call(format!("{test} --test all -- --skip {skipped}"));
         libtest(parts, "daemon and namespaces", all);
     } else {
         step(parts, "daemon and namespaces", || {
