@@ -5,11 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shunt_tests::{netns::Namespace, peer::Peer};
+use shunt_tests::{alloc, netns::Namespace, peer::Peer, traffic::Wire};
 use switch_core::{
-    limits::chunks_needed,
+    config,
+    engine::{Engine, Options},
+    limits::{PortIndex, chunks_needed},
     mem::{Burst, FrameCache, HugePages, Pool, Region},
-    port::xdp::{XdpConfig, XdpQueue, program::Program},
+    port::{
+        Queue,
+        xdp::{XdpConfig, XdpQueue, program::Program},
+    },
 };
 use xdp_ebpf::Role;
 
@@ -164,4 +169,79 @@ fn frames_cross_to_and_from_a_socket_of_other_make() {
 #[test]
 fn jumbo_frames_cross_to_and_from_a_socket_of_other_make() {
     exchange("xskjumbo", 9000, 5_000);
+}
+
+/// Two guests on one network.
+const TWO_GUESTS: &str = r#"
+[[network]]
+name = "web"
+
+[[port]]
+name = "a"
+device = "swA"
+network = "web"
+
+[[port]]
+name = "b"
+device = "swB"
+network = "web"
+"#;
+
+/// An engine whose turns this thread takes, with the queues of `swA` and `swB`.
+fn engine_on(devices: [u32; 2]) -> (Engine, Vec<Program>) {
+    let mut engine = Engine::manual(&Options {
+        cores: vec![None],
+        chunks: chunks_needed(1, 2),
+        huge_pages: HugePages::No,
+        fdb_capacity: 1024,
+        hash_key: [1, 2],
+    })
+    .expect("an engine");
+    let file = config::parse("two-guests.toml", TWO_GUESTS).expect("a configuration");
+    let rules = config::compile(&file, &config::Indices::default()).expect("compiled");
+    engine.apply(rules.rules).expect("applied");
+    let mut programs = Vec::new();
+    for (port, ifindex) in devices.into_iter().enumerate() {
+        let queue = XdpQueue::open(engine.pool(), &XdpConfig::new(ifindex, 0)).expect("open");
+        programs.push(steer(ifindex, queue.fd()));
+        let queues = vec![Queue::Xdp(queue)];
+        engine
+            .attach(PortIndex::new(port), queues, 1500)
+            .expect("attach");
+    }
+    (engine, programs)
+}
+
+#[test]
+fn no_turn_over_sockets_allocates() {
+    let namespace = Namespace::new("xskalloc").expect("namespace");
+    for (ours, guests) in [("swA", "guA"), ("swB", "guB")] {
+        namespace.veth(ours, &namespace, guests, 1).expect("veth");
+    }
+    let devices = ["swA", "swB"].map(|device| namespace.ifindex(device).expect("ifindex"));
+    let wires = ["guA", "guB"].map(|device| Wire::open(&namespace, device));
+    namespace
+        .enter(|| {
+            let (mut engine, programs) = engine_on(devices);
+            let mut frames = 0;
+            let mut allocations = 0;
+            for round in 0..200 {
+                let mut bytes = frame(round, 1514);
+                // Odd rounds go the other way; every tenth frame is to an unknown station.
+                let (from, to) = (round % 2, 1 - round % 2);
+                bytes[5] = if round % 10 == 0 { 0x77 } else { to as u8 };
+                bytes[11] = from as u8;
+                wires[from].send(&bytes);
+                let deadline = Instant::now() + PATIENCE;
+                let ((), count) =
+                    alloc::count(|| while engine.turn() == 0 && Instant::now() < deadline {});
+                allocations += count;
+                let arrived = wires[to].find(PATIENCE, |arrived| arrived == bytes);
+                frames += usize::from(arrived.is_some());
+            }
+            assert_eq!((frames, allocations), (200, 0), "(frames, allocations)");
+            drop(programs);
+            assert!(engine.stop().expect("stopped").is_complete());
+        })
+        .expect("enter");
 }
