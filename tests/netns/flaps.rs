@@ -7,6 +7,7 @@ use std::{
 };
 
 use shunt_tests::{
+    attempts::attempts,
     background::Background,
     config::Config,
     daemon::{Daemon, wait_for},
@@ -36,6 +37,10 @@ fn config() -> Config {
 
 #[test]
 fn a_port_that_comes_and_goes_200_times_costs_nothing() {
+    attempts(try_a_port_that_comes_and_goes_200_times_costs_nothing);
+}
+
+fn try_a_port_that_comes_and_goes_200_times_costs_nothing() {
     let world = World::new("flaps");
     let (a, b) = (world.guest("a"), world.guest("b"));
     let far = Namespace::new("flapping").expect("namespace");
@@ -178,6 +183,10 @@ impl Changes {
 
 #[test]
 fn each_change_of_a_device_is_told_and_the_port_comes_back() {
+    attempts(try_each_change_of_a_device_is_told_and_the_port_comes_back);
+}
+
+fn try_each_change_of_a_device_is_told_and_the_port_comes_back() {
     let world = World::new("changes");
     let (a, b) = (world.guest("a"), world.guest("b"));
     let c = world.guest_with_queues("c", 2);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use shunt_tests::{
+    attempts::attempts,
     config::Config,
     daemon::{Daemon, binary},
     flow::Flow,
@@ -185,6 +186,10 @@ fn a_client_without_a_daemon_or_without_root() {
 
 #[test]
 fn a_device_that_is_missing_is_no_mistake_of_the_file() {
+    attempts(try_a_device_that_is_missing_is_no_mistake_of_the_file);
+}
+
+fn try_a_device_that_is_missing_is_no_mistake_of_the_file() {
     let world = World::new("missing");
     let a = world.guest("a");
     let base = Config::workers(1).private("lab").access("a", "lab");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shunt_tests::{
+    attempts::attempts,
     config::Config,
     daemon::{Daemon, wait_for},
     flow::Flow,
@@ -38,6 +39,10 @@ fn others(base: &Config) -> [Config; 5] {
 
 #[test]
 fn no_frame_is_lost_on_ports_that_stay() {
+    attempts(try_no_frame_is_lost_on_ports_that_stay);
+}
+
+fn try_no_frame_is_lost_on_ports_that_stay() {
     let world = World::new("reload");
     let (a, b) = (world.guest("a"), world.guest("b"));
     let _c = world.guest("c");
@@ -111,6 +116,10 @@ fn what_was_changed_is_told_and_in_force() {
 
 #[test]
 fn an_invalid_file_changes_nothing() {
+    attempts(try_an_invalid_file_changes_nothing);
+}
+
+fn try_an_invalid_file_changes_nothing() {
     let world = World::new("invalid");
     let (a, b) = (world.guest("a"), world.guest("b"));
     let base = base();

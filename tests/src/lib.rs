@@ -17,6 +17,7 @@
 //! ```
 
 pub mod alloc;
+pub mod attempts;
 pub mod background;
 pub mod config;
 pub mod daemon;
