@@ -449,7 +449,11 @@ impl Reference {
             remembers || !gone && !left && (!was || member(rules, station.port, *network))
         });
         for entry in self.rules.statics.clone() {
-            let _ = self.add_static(entry);
+            // What the rules say takes the place of what somebody has added by hand.
+            if self.add_static(entry).is_err() {
+                self.remove(entry.network, entry.mac);
+                let _ = self.add_static(entry);
+            }
         }
     }
 
