@@ -5,6 +5,7 @@ mod afxdp;
 mod attachment;
 mod flaps;
 mod kit;
+mod load;
 mod mistakes;
 mod program;
 mod promises;

@@ -99,9 +99,10 @@ impl Daemon {
             .open(self.log_path());
         let log = log.expect("log file");
         let mut command = Command::new("ip");
-        // `ip` and `setpriv` become the next program: the pid is the daemon's in the end.
+        // `ip` and the others become the next program: the pid is the daemon's in the end. It has
+        // a session of its own, so that its share of the cores can be set apart from the test's.
         command.args(["netns", "exec", &self.namespace]);
-        command.args(["setpriv", "--pdeathsig", "KILL"]);
+        command.args(["setsid", "setpriv", "--pdeathsig", "KILL"]);
         command.arg(binary()).args(["run", "--config"]);
         command.arg(self.config_path());
         command.arg("--socket").arg(self.socket());

@@ -22,6 +22,7 @@ pub mod background;
 pub mod config;
 pub mod daemon;
 pub mod flow;
+pub mod generator;
 pub mod netns;
 pub mod peer;
 pub mod process;

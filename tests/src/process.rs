@@ -1,10 +1,61 @@
 //! What a running process takes of the machine, from `/proc`.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
+
+use crate::sys;
 
 /// Ticks of `utime` and `stime` in a second: `USER_HZ` (include/asm-generic/param.h), the same on
 /// all machines that we build for.
 const TICKS_PER_S: u64 = 100;
+
+/// The threads of a process that have such a name, e.g. `worker-0`.
+///
+/// # Panics
+/// When there is no such process.
+#[track_caller]
+fn threads(pid: u32, name_begin: &str) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    let named = |thread: &PathBuf| {
+        let name = fs::read_to_string(thread.join("comm"));
+        name.is_ok_and(|name| name.starts_with(name_begin))
+    };
+    let threads = threads.flatten().map(|thread| thread.path());
+    threads.filter(named).collect()
+}
+
+/// Lets the workers of a daemon run before other programs, so that what is measured is the daemon
+/// and not what else the machine has to do.
+///
+/// # Panics
+/// When there is no such process.
+#[track_caller]
+pub fn put_workers_first(pid: u32) {
+    // The share of the daemon's session, where the kernel shares the cores between sessions
+    // (CONFIG_SCHED_AUTOGROUP).
+    let _ = fs::write(format!("/proc/{pid}/autogroup"), "-20");
+    for thread in threads(pid, "worker-") {
+        let number = thread.file_name().and_then(|name| name.to_str());
+        let number = number.and_then(|it| it.parse().ok()).expect("a number");
+        sys::put_first(number).expect("set the priority");
+    }
+}
+
+/// How long the workers of a daemon would have run and could not since something else had their
+/// core, in all.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+#[track_caller]
+pub fn workers_waited(pid: u32) -> Duration {
+    let waited = threads(pid, "worker-").into_iter().map(|thread| {
+        // Time running, time waiting, and how often: Documentation/scheduler/sched-stats.rst.
+        let text = fs::read_to_string(thread.join("schedstat")).expect("schedstat");
+        let waited = text.split(' ').nth(1).and_then(|it| it.parse().ok());
+        Duration::from_nanos(waited.expect("nanoseconds"))
+    });
+    waited.sum()
+}
 
 /// A process's share of the machine at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

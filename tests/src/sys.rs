@@ -4,7 +4,7 @@
 //! back untouched, and the kernel keeps no pointer to the caller's memory after a call.
 #![allow(
     unsafe_code,
-    reason = "setns, geteuid and raw sockets have no safe form in the standard library"
+    reason = "setns, geteuid, raw sockets and bpf(2) have no safe form in the standard library"
 )]
 
 use std::{
@@ -19,6 +19,9 @@ use std::{
     time::Duration,
 };
 
+use libbpf_rs::libbpf_sys::{
+    self, BPF_ALU64, BPF_CALL, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, bpf_insn,
+};
 pub use libc::{SIGHUP, SIGINT, SIGTERM};
 
 /// Where tap devices are made.
@@ -96,6 +99,15 @@ pub fn pin_to_core(core: usize) -> io::Result<()> {
             &raw const set,
         ))
     }
+}
+
+/// Lets a thread run before nearly all others (nice -20); 0 is the calling one.
+///
+/// # Errors
+/// What the kernel said: ESRCH for a thread that has ended, EACCES without `CAP_SYS_NICE`.
+pub fn put_first(thread: u32) -> io::Result<()> {
+    // SAFETY: setpriority touches no memory.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, -20) })
 }
 
 /// A packet socket bound to one device of the calling thread's network namespace: it gets every
@@ -256,11 +268,12 @@ fn tag_of(data: &libc::tpacket_auxdata) -> Option<(u16, u16)> {
     has(libc::TP_STATUS_VLAN_VALID).then_some((tpid, data.tp_vlan_tci))
 }
 
-/// Frames that a packet socket had no room for, since the last call.
+/// Frames that have come to a packet socket since the last call, and how many of them it had no
+/// room for.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn packets_dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+pub fn packet_statistics(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     // SAFETY: the kernel writes at most `size` bytes into plain data of that size.
     unsafe {
         let mut statistics: libc::tpacket_stats = zeroed();
@@ -272,7 +285,80 @@ pub fn packets_dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
             (&raw mut statistics).cast(),
             &raw mut size,
         ))?;
-        Ok(statistics.tp_drops)
+        Ok((statistics.tp_packets, statistics.tp_drops))
+    }
+}
+
+/// Leaves a socket as little room as can be, so that it counts frames and keeps hardly any.
+///
+/// # Errors
+/// What the kernel said.
+pub fn keep_nothing(socket: &OwnedFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, 0)
+}
+
+/// An XDP program that sends every frame by one device of the namespace in which it is run.
+///
+/// # Errors
+/// What the kernel said: EPERM without `CAP_BPF`.
+pub fn redirecting_program(ifindex: u32) -> io::Result<OwnedFd> {
+    /// `bpf_redirect` (include/uapi/linux/bpf.h).
+    const REDIRECT: i32 = 23;
+    let instruction = |code: u32, register: u8, value: i32| {
+        let mut instruction = bpf_insn {
+            code: code as u8,
+            imm: value,
+            ..bpf_insn::default()
+        };
+        instruction.set_dst_reg(register);
+        instruction
+    };
+    let program = [
+        instruction(BPF_ALU64 | BPF_MOV | BPF_K, 1, ifindex as i32),
+        instruction(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0),
+        instruction(BPF_JMP | BPF_CALL, 0, REDIRECT),
+        instruction(BPF_JMP | BPF_EXIT, 0, 0),
+    ];
+    // SAFETY: names and instructions are read during the call, each to its end, which a zero byte
+    // or the count tells; the new descriptor has no other owner.
+    unsafe {
+        let program = libbpf_sys::bpf_prog_load(
+            libbpf_sys::BPF_PROG_TYPE_XDP,
+            c"shunt_generator".as_ptr(),
+            c"GPL".as_ptr(),
+            program.as_ptr(),
+            program.len() as _,
+            std::ptr::null_mut(),
+        );
+        if program < 0 {
+            return Err(io::Error::from_raw_os_error(-program));
+        }
+        Ok(OwnedFd::from_raw_fd(program))
+    }
+}
+
+/// Runs an XDP program on copies of a frame, as if the loopback device of the calling thread's
+/// namespace had received them, and does with each what the program says.
+///
+/// # Errors
+/// What the kernel said: EINVAL for a frame that is longer than a page takes.
+pub fn run_on_live_frames(program: BorrowedFd<'_>, frame: &[u8], count: u32) -> io::Result<()> {
+    let mut options = libbpf_sys::bpf_test_run_opts {
+        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
+        data_in: frame.as_ptr().cast(),
+        data_size_in: frame.len() as u32,
+        repeat: count as i32,
+        flags: libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES,
+        batch_size: 64,
+        ..Default::default()
+    };
+    // SAFETY: the kernel reads the frame during the call, no further than its length, and is
+    // given no buffer to write to but the options themselves.
+    let result =
+        unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    match result {
+        0.. => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(-result)),
     }
 }
 

@@ -276,7 +276,24 @@ impl Wire {
     /// How many frames have come in that this socket had no room for, since the last call.
     #[track_caller]
     pub fn missed(&self) -> u32 {
-        sys::packets_dropped(self.socket.as_fd()).expect("packet statistics")
+        let statistics = sys::packet_statistics(self.socket.as_fd());
+        statistics.expect("packet statistics").1
+    }
+
+    /// Makes a socket that counts what comes in, and keeps as good as none of it.
+    #[must_use]
+    #[track_caller]
+    pub fn only_count(self) -> Self {
+        sys::keep_nothing(&self.socket).expect("receive buffer");
+        self.count();
+        self
+    }
+
+    /// How many frames have come in since the last call.
+    #[track_caller]
+    pub fn count(&self) -> u64 {
+        let statistics = sys::packet_statistics(self.socket.as_fd());
+        u64::from(statistics.expect("packet statistics").0)
     }
 
     /// A frame that has come in, with the outermost tag back where it was on the wire.
