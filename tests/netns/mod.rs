@@ -4,6 +4,7 @@ mod addresses;
 mod afxdp;
 mod attachment;
 mod flaps;
+mod hostile;
 mod kit;
 mod load;
 mod mistakes;

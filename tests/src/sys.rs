@@ -297,6 +297,34 @@ pub fn keep_nothing(socket: &OwnedFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, 0)
 }
 
+/// Lets a packet socket hear frames of one EtherType only.
+///
+/// # Errors
+/// What the kernel said.
+pub fn hear_only(socket: &OwnedFd, ethertype: u16) -> io::Result<()> {
+    let instruction = |code: u32, value: u32, otherwise: u8| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: otherwise,
+        k: value,
+    };
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 12, 0),
+        instruction(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            ethertype.into(),
+            1,
+        ),
+        instruction(libc::BPF_RET | libc::BPF_K, u32::MAX, 0),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+}
+
 /// An XDP program that sends every frame by one device of the namespace in which it is run.
 ///
 /// # Errors
@@ -389,8 +417,8 @@ pub fn wait_readable(sockets: &[BorrowedFd<'_>], timeout: Duration) -> io::Resul
     }
 }
 
-fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the kernel reads the four bytes of `value` during the call.
+fn set_option<T>(socket: &OwnedFd, level: i32, name: i32, value: T) -> io::Result<()> {
+    // SAFETY: the kernel reads `value`, and what it points to, during the call.
     check(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

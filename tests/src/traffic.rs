@@ -166,6 +166,23 @@ impl Wire {
         }
     }
 
+    /// Sends a frame if the kernel takes it at once.
+    ///
+    /// # Errors
+    /// As [`sys::send`].
+    pub fn offer(&self, frame: &[u8]) -> io::Result<()> {
+        sys::send(self.socket.as_fd(), frame)
+    }
+
+    /// Makes a socket that hears untagged test frames and no others, whatever else comes in.
+    #[must_use]
+    #[track_caller]
+    pub fn only_test_frames(self) -> Self {
+        sys::hear_only(&self.socket, ETHERTYPE).expect("filter");
+        self.clear();
+        self
+    }
+
     /// Sends frames in the order given, no faster than a veth and an AF_XDP ring take them when
     /// the receiver's core has other things to do.
     #[track_caller]
