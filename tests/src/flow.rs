@@ -22,6 +22,9 @@ const ARRIVAL_LIMIT: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A flow from one guest to another that goes on until it is stopped.
+///
+/// The daemon's workers should be [put first](crate::process::put_workers_first): others than the
+/// switch can also make it lose frames, by taking its cores for longer than its rings hold.
 #[derive(Debug)]
 pub struct Flow {
     name: String,
