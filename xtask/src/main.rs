@@ -2,6 +2,7 @@
 //!
 //! It needs nothing but a stable toolchain to be built, because `setup` installs all the rest.
 
+mod bench;
 mod build;
 mod demo;
 mod setup;
@@ -23,6 +24,8 @@ enum Chore {
     Build,
     /// Show the switch at work: hosts, guests and a tagged wire, in network namespaces (root)
     Demo(demo::Options),
+    /// Measure the switch, beside what one would take instead: see `cargo xtask bench --help`
+    Bench(bench::Options),
     /// Run everything that must pass (root)
     #[command(visible_alias = "ci")]
     Test,
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(root),
         Chore::Build => build::run(root),
         Chore::Demo(options) => demo::run(root, &options),
+        Chore::Bench(options) => bench::run(root, &options),
         Chore::Test => test::run(root),
         Chore::Tidy(options) => tidy::run(root, &options),
     };

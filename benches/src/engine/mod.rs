@@ -1,0 +1,1 @@
+//! A worker without queues, and the frames for it: what the benches without I/O run.

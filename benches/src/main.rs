@@ -1,0 +1,36 @@
+//! `shunt-bench`: traffic, and the comparison with peers. `cargo xtask bench` builds and runs it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use shunt_benches::{compare, report, traffic};
+
+/// Measures the switch, beside what one would take instead.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask bench", disable_help_subcommand = true)]
+enum Command {
+    /// Send frames out of a device, at a rate or as fast as one core can
+    Gen(traffic::GenOptions),
+    /// Receive frames on a device; say how many came, how late, and what is missing
+    Sink(traffic::SinkOptions),
+    /// Measure the switch and its peers side by side (root)
+    Compare(compare::Options),
+    /// Write the report of results that were measured before
+    Report(report::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Gen(options) => traffic::generate(&options),
+        Command::Sink(options) => traffic::sink(&options),
+        Command::Compare(options) => compare::run(&options),
+        Command::Report(options) => report::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

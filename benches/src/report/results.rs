@@ -1,0 +1,213 @@
+//! What one run of `compare` has measured: the only thing between measuring and reporting.
+//!
+//! A rate is a number a second, a size is bytes of a frame without FCS, a time is nanoseconds,
+//! unless a name says otherwise. What was not measured is absent, never 0.
+
+use serde::{Deserialize, Serialize};
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Where, when and how.
+    pub setting: Setting,
+    /// Those that were measured with I/O, in the order of the report.
+    pub contenders: Vec<Contender>,
+    /// Those that were left out.
+    pub missing: Vec<Missing>,
+    /// Switching without I/O.
+    pub engines: Vec<Engine>,
+}
+
+/// Where, when and how a run was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The day, as 2026-01-31.
+    pub date: String,
+    /// The commit of this project, and whether the tree had changes.
+    pub commit: String,
+    /// The whole command.
+    pub command: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// Cores that the machine has.
+    pub cores: usize,
+    /// What each core did: generator, switch.
+    pub pinning: String,
+    /// Memory of the machine.
+    pub memory_mib: u64,
+    /// As `uname -r` says.
+    pub kernel: String,
+    /// Name and version of everything that took part.
+    pub versions: Vec<(String, String)>,
+    /// What disturbed the run, for the reader to know: load, steal time, frequency.
+    pub disturbance: Vec<String>,
+}
+
+/// Somebody who was not measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The contender.
+    pub name: String,
+    /// What is not there.
+    pub reason: String,
+    /// What would install it.
+    pub remedy: String,
+}
+
+/// One value of several turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The middle one.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Turns.
+    pub turns: usize,
+}
+
+/// What a contender is for in the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// This project.
+    Ours,
+    /// A switch that users would take instead.
+    Peer,
+    /// The least that an AF_XDP forwarder can do.
+    Floor,
+    /// The most that the kernel path can do.
+    Limit,
+}
+
+/// Everything about one contender. What it cannot do, or was not asked, is empty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contender {
+    /// A short name: `shunt`, `bridge`, `ovs-afxdp`, `testpmd`, `xsk-rs`, `redirect`.
+    pub name: String,
+    /// For whom.
+    pub kind: Kind,
+    /// Software and settings, in a sentence.
+    pub description: String,
+    /// RFC 2544, 26.1, and what passes at full load.
+    pub throughput: Vec<Throughput>,
+    /// RFC 2544, 26.3.
+    pub loss: Vec<LossPoint>,
+    /// Frames on their way, one direction, under load.
+    pub latency: Vec<Latency>,
+    /// A request and its answer, one at a time, between two stacks.
+    pub round_trip: Vec<RoundTrip>,
+    /// RFC 2889, 5.7 and 5.8.
+    pub learning: Option<Learning>,
+    /// One TCP stream between two stacks, bits a second.
+    pub tcp_bps: Option<Measured>,
+    /// Segments that were sent again in that time.
+    pub tcp_retransmissions: Option<Measured>,
+    /// Processor time.
+    pub cpu: Option<Cpu>,
+    /// Resident memory of its processes.
+    pub memory_mib: Option<f64>,
+    /// By number of flows.
+    pub by_flows: Vec<Point>,
+    /// By number of ports.
+    pub by_ports: Vec<Point>,
+}
+
+/// Frames that pass, of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// Bytes without FCS; 0 for IMIX.
+    pub frame_size: usize,
+    /// The highest offered rate without loss.
+    pub zero_loss_fps: Option<Measured>,
+    /// What arrives when as much is offered as the generator can.
+    pub overload_fps: Option<Measured>,
+    /// What the generator offered then.
+    pub offered_fps: Option<Measured>,
+}
+
+/// Loss at one offered rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossPoint {
+    /// Bytes without FCS.
+    pub frame_size: usize,
+    /// Frames a second that were offered.
+    pub offered_fps: f64,
+    /// Part of them that did not arrive, 0 to 1.
+    pub loss: f64,
+}
+
+/// Time on the way under one load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Bytes without FCS.
+    pub frame_size: usize,
+    /// Frames a second that were offered.
+    pub offered_fps: f64,
+    /// Half of the frames took no longer.
+    pub p50_ns: f64,
+    /// 99 of 100.
+    pub p99_ns: f64,
+    /// 999 of 1 000.
+    pub p999_ns: f64,
+    /// Upper end of a class in ns, and the frames in it.
+    pub histogram: Vec<(f64, u64)>,
+}
+
+/// Request and answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// The pause between two requests.
+    pub pause_us: u64,
+    /// Half of them took no longer.
+    pub p50_ns: Measured,
+    /// 99 of 100.
+    pub p99_ns: Measured,
+    /// 999 of 1 000.
+    pub p999_ns: Measured,
+}
+
+/// RFC 2889 about addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learning {
+    /// Addresses that are known at once (5.7).
+    pub capacity: u64,
+    /// Whether the search ended at its own limit, so that there may be more.
+    pub capacity_is_limit_of_search: bool,
+    /// New addresses a second that are all learnt (5.8).
+    pub rate_per_s: Option<f64>,
+}
+
+/// Processor time of both cores, system and interrupts included.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// CPU milliseconds for a million frames, under the same offered rate for all.
+    pub ms_per_million_frames: Option<Measured>,
+    /// Offered frames a second of that.
+    pub offered_fps: Option<f64>,
+    /// Per cent of one core when no frame comes.
+    pub idle_percent: Option<Measured>,
+}
+
+/// Frames a second, and what they depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Flows, addresses or ports.
+    pub count: u64,
+    /// What arrives at full load.
+    pub fps: Measured,
+}
+
+/// Switching without I/O, on one core.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// `shunt` or `ovs-dpdk`.
+    pub name: String,
+    /// Software and settings, in a sentence.
+    pub description: String,
+    /// By number of flows, each an address pair of its own.
+    pub by_flows: Vec<Point>,
+    /// By number of addresses, in one flow each.
+    pub by_macs: Vec<Point>,
+}
