@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shunt_benches::{compare, report, traffic};
+use shunt_benches::{compare, engine, report, traffic};
 
 /// Measures the switch, beside what one would take instead.
 #[derive(Parser)]
@@ -13,6 +13,8 @@ enum Command {
     Gen(traffic::GenOptions),
     /// Receive frames on a device; say how many came, how late, and what is missing
     Sink(traffic::SinkOptions),
+    /// Run the engine without I/O on one core and say what a frame costs
+    Engine(engine::Options),
     /// Measure the switch and its peers side by side (root)
     Compare(compare::Options),
     /// Write the report of results that were measured before
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Gen(options) => traffic::generate(&options),
         Command::Sink(options) => traffic::sink(&options),
+        Command::Engine(options) => engine::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Report(options) => report::run(&options),
     };

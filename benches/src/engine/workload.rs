@@ -1,0 +1,138 @@
+//! Which frames go through the switch.
+
+use super::topology::{Kind, station};
+use switch_core::wire::ethernet::Mac;
+
+/// Most addresses of a workload: as many as always fit into the forwarding database.
+const MOST_ADDRESSES: usize = 65_536;
+
+/// A set of frames, and what the switch knows before the first of them.
+///
+/// Half of the addresses are sources, the other half destinations; a flow is a pair of them, and no
+/// pair comes twice. All are known, but for the destinations of a flood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Address pairs, each with one frame in a round.
+    pub flows: usize,
+    /// Addresses that the forwarding database knows. With fewer than twice as many flows, some
+    /// have several; with more, some addresses are silent.
+    pub macs: usize,
+    /// What becomes of the tag.
+    pub kind: Kind,
+    /// Bytes of a frame as it comes in, without FCS: 60 is the shortest on a wire.
+    pub frame_size: usize,
+}
+
+impl Workload {
+    /// So many flows of short untagged frames, each with two addresses of its own as far as the
+    /// forwarding database has room for them (32 768 flows), and with every pair once beyond.
+    #[must_use]
+    pub fn of_flows(flows: usize) -> Self {
+        Self {
+            flows,
+            macs: (2 * flows).min(MOST_ADDRESSES),
+            kind: Kind::Untagged,
+            frame_size: 60,
+        }
+    }
+
+    /// So many addresses, each in one flow of short untagged frames.
+    #[must_use]
+    pub fn of_macs(macs: usize) -> Self {
+        Self {
+            flows: (macs / 2).max(1),
+            macs,
+            ..Self::of_flows(1)
+        }
+    }
+
+    /// The same with other tags.
+    #[must_use]
+    pub fn with_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// Addresses that send.
+    #[must_use]
+    pub fn sources(&self) -> usize {
+        (self.macs / 2).max(1)
+    }
+
+    /// Addresses that are sent to.
+    #[must_use]
+    pub fn destinations(&self) -> usize {
+        (self.macs - self.macs / 2).max(1)
+    }
+
+    /// Source and destination of a flow.
+    ///
+    /// The first flows have two addresses of their own each; then every source goes on to its next
+    /// destination.
+    ///
+    /// # Panics
+    /// When there are fewer pairs than flows.
+    #[must_use]
+    pub fn addresses(&self, flow: usize) -> (Mac, Mac) {
+        let (sources, destinations) = (self.sources(), self.destinations());
+        assert!(flow < self.flows && self.flows <= sources * destinations);
+        let (round, source) = (flow / sources, flow % sources);
+        let destination = (source + round) % destinations;
+        (
+            station(self.kind.ingress(), source),
+            station(self.kind.egress(), destination),
+        )
+    }
+
+    /// The frame of a flow, as it comes in.
+    #[must_use]
+    pub fn frame(&self, flow: usize) -> Vec<u8> {
+        let (source, destination) = self.addresses(flow);
+        let mut frame = [&destination.0[..], &source.0, self.kind.behind_addresses()].concat();
+        assert!(frame.len() <= self.frame_size, "too short for its header");
+        frame.resize(self.frame_size, 0);
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Every flow is another pair, and as many addresses are used as there can be.
+    fn check(workload: Workload) {
+        let pairs: HashSet<_> = (0..workload.flows)
+            .map(|flow| workload.addresses(flow))
+            .map(|(source, destination)| (source.0, destination.0))
+            .collect();
+        assert_eq!(pairs.len(), workload.flows, "{workload:?}");
+        let sources: HashSet<_> = pairs.iter().map(|pair| pair.0).collect();
+        let destinations: HashSet<_> = pairs.iter().map(|pair| pair.1).collect();
+        let used = |addresses: usize| addresses.min(workload.flows);
+        assert_eq!(sources.len(), used(workload.sources()), "{workload:?}");
+        assert_eq!(
+            destinations.len(),
+            used(workload.destinations()),
+            "{workload:?}"
+        );
+        assert!(sources.is_disjoint(&destinations));
+    }
+
+    #[test]
+    fn flows_are_different_pairs_of_all_addresses() {
+        for flows in [1, 64, 4096, 10_000, 65_536, 1 << 20] {
+            check(Workload::of_flows(flows));
+        }
+        for macs in [2, 3, 16, 17, 65_536] {
+            check(Workload::of_macs(macs));
+        }
+        for (flows, macs) in [(64, 16), (64, 17), (1, 65_536), (4096, 16_384)] {
+            check(Workload {
+                flows,
+                macs,
+                ..Workload::of_flows(1)
+            });
+        }
+    }
+}
