@@ -7,7 +7,11 @@ use shunt_benches::{compare, engine, report, traffic};
 
 /// Measures the switch, beside what one would take instead.
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask bench", disable_help_subcommand = true)]
+#[command(
+    bin_name = "cargo xtask bench",
+    disable_help_subcommand = true,
+    after_help = "cargo xtask bench instructions counts instead: see its --help."
+)]
 enum Command {
     /// Send frames out of a device, at a rate or as fast as one core can
     Gen(traffic::GenOptions),

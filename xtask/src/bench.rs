@@ -1,7 +1,10 @@
-//! `cargo xtask bench`: builds the switch and `shunt-bench`, and runs the latter.
+//! `cargo xtask bench`: builds the switch and `shunt-bench`, and runs the latter; counts
+//! instructions.
+
+pub mod instructions;
+mod ledger;
 
 use std::{
-    env,
     ffi::OsString,
     path::Path,
     process::{Command, exit},
@@ -20,14 +23,19 @@ pub struct Options {
     arguments: Vec<OsString>,
 }
 
-/// Builds both and runs `shunt-bench` with the arguments.
+/// Counts instructions, or builds switch and `shunt-bench` and runs the latter with the arguments.
 ///
 /// # Errors
-/// When something cannot be built or started. Ends with the status of `shunt-bench` otherwise.
+/// When something cannot be built or started, or costs too much. Ends with the status of
+/// `shunt-bench` otherwise.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
-    setup::for_building(root)?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    if let [first, arguments @ ..] = &options.arguments[..]
+        && first == instructions::NAME
+    {
+        return instructions::run(root, arguments);
+    }
+    setup::for_benches(root)?;
+    let status = Command::new(setup::cargo())
         .args(["build", "--release", "--quiet"])
         .args(["--package", "switch-cli", "--package", "shunt-benches"])
         .current_dir(root)

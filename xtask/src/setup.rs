@@ -4,10 +4,13 @@
 //! here is named, with the command that installs it.
 
 mod packages;
+mod runner;
 mod toolchain;
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -33,11 +36,33 @@ pub fn for_building(root: &Path) -> Result<()> {
     provide(root, Purpose::Build)
 }
 
+/// Finds or installs what building the benches needs.
+///
+/// # Errors
+/// As [`run`].
+pub fn for_benches(root: &Path) -> Result<()> {
+    provide(root, Purpose::Bench)
+}
+
+/// Finds or installs what `cargo xtask bench instructions` needs, and gives the place of the
+/// harness's runner.
+///
+/// # Errors
+/// As [`run`].
+pub fn for_counting(root: &Path) -> Result<PathBuf> {
+    for_benches(root)?;
+    runner::provide(root)
+}
+
 /// All problems at once: a missing package does not hide a missing toolchain.
 fn provide(root: &Path, purpose: Purpose) -> Result<()> {
     let packages = packages::provide(purpose);
     let toolchain = toolchain::provide(root);
-    let problems: Vec<String> = [packages, toolchain]
+    let runner = match purpose {
+        Purpose::Test => runner::provide(root).map(drop),
+        Purpose::Build | Purpose::Bench => Ok(()),
+    };
+    let problems: Vec<String> = [packages, toolchain, runner]
         .into_iter()
         .filter_map(Result::err)
         .map(|error| format!("{error:#}"))
@@ -66,6 +91,19 @@ fn program(name: &str) -> Option<PathBuf> {
     let for_root = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let mut directories = env::split_paths(&path).chain(for_root);
     directories.find_map(|directory| Some(directory.join(name)).filter(|file| file.is_file()))
+}
+
+/// Where a program is that cargo may have installed: there first, which may not be in `PATH`.
+fn installed_by_cargo(name: &str) -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let file = home.map(|home| home.join("bin").join(name));
+    file.filter(|file| file.is_file()).or_else(|| program(name))
+}
+
+/// The cargo that runs this, if one does.
+pub fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// What a command prints, if it runs and ends well; for questions, so nothing is shown.

@@ -14,6 +14,8 @@ use super::{found, install, installed, is_root, program, show};
 pub enum Purpose {
     /// Building the `shunt` binary.
     Build,
+    /// Building the benches, and counting instructions.
+    Bench,
     /// Building and running the tests and the demo.
     Test,
 }
@@ -46,21 +48,23 @@ const fn need(purpose: Purpose, probe: Probe, package: &'static str) -> Need {
 
 const NEEDS: &[Need] = &{
     use Probe::{Header, Program};
-    use Purpose::{Build, Test};
+    use Purpose::{Bench, Build, Test};
     [
         // Linking anything at all.
         need(Build, Program("cc"), "gcc"),
         need(Build, Header("stdio.h"), "libc6-dev"),
-        // libxdp and libbpf, which xsk-rs and libbpf-rs compile: the independent peers in tests.
-        need(Test, Program("make"), "make"),
-        need(Test, Program("m4"), "m4"),
-        need(Test, Program("pkg-config"), "pkg-config"),
-        need(Test, Program("clang"), "clang"),
-        need(Test, Program("llc"), "llvm"),
-        need(Test, Header("linux/if_xdp.h"), "linux-libc-dev"),
-        need(Test, Header("libelf.h"), "libelf-dev"),
-        need(Test, Header("zlib.h"), "zlib1g-dev"),
-        need(Test, Header("pcap/pcap.h"), "libpcap-dev"),
+        // libxdp and libbpf, which xsk-rs and libbpf-rs compile: the independent peers in tests,
+        // whose kit the benches use.
+        need(Bench, Program("make"), "make"),
+        need(Bench, Program("m4"), "m4"),
+        need(Bench, Program("pkg-config"), "pkg-config"),
+        need(Bench, Program("clang"), "clang"),
+        need(Bench, Program("llc"), "llvm"),
+        need(Bench, Header("linux/if_xdp.h"), "linux-libc-dev"),
+        need(Bench, Header("libelf.h"), "libelf-dev"),
+        need(Bench, Header("zlib.h"), "zlib1g-dev"),
+        need(Bench, Header("pcap/pcap.h"), "libpcap-dev"),
+        need(Bench, Program("valgrind"), "valgrind"),
         // What tests and demo run.
         need(Test, Program("ip"), "iproute2"),
         need(Test, Program("ping"), "iputils-ping"),
@@ -199,7 +203,8 @@ mod tests {
     #[test]
     fn building_needs_less_than_testing() {
         let count = |purpose| NEEDS.iter().filter(|need| need.purpose <= purpose).count();
-        assert!(count(Purpose::Build) < count(Purpose::Test));
+        assert!(count(Purpose::Build) < count(Purpose::Bench));
+        assert!(count(Purpose::Bench) < count(Purpose::Test));
         assert_eq!(count(Purpose::Test), NEEDS.len());
     }
 }

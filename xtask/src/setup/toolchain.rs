@@ -5,15 +5,11 @@
 //! linked into rustup under a name of its own. `switch-core/build.rs` takes what is found here, in
 //! the same order.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{answer, found, install, installed, is_root, packages, program};
+use super::{answer, found, install, installed, installed_by_cargo, is_root, packages, program};
 
 /// Overrides the choice of the toolchain, here and in `switch-core/build.rs`.
 const TOOLCHAIN_VARIABLE: &str = "SHUNT_EBPF_TOOLCHAIN";
@@ -145,8 +141,11 @@ fn linker(root: &Path) -> Result<()> {
         LINKER_VERSION,
         "--locked",
     ];
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    install(Command::new(cargo).args(arguments).current_dir(root))?;
+    install(
+        Command::new(super::cargo())
+            .args(arguments)
+            .current_dir(root),
+    )?;
     let version = linker_version().context("bpf-linker was installed, but does not run")?;
     installed(&version);
     Ok(())
@@ -154,10 +153,5 @@ fn linker(root: &Path) -> Result<()> {
 
 /// What the linker says of itself; it is looked for where cargo installs, too.
 fn linker_version() -> Option<String> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
-    let installed = home
-        .map(|home| home.join("bin/bpf-linker"))
-        .filter(|file| file.is_file());
-    answer(Command::new(program("bpf-linker").or(installed)?).arg("--version"))
+    answer(Command::new(installed_by_cargo("bpf-linker")?).arg("--version"))
 }
