@@ -1,27 +1,44 @@
 //! A generator and a sink of frames.
+//!
+//! The generator is an XDP program that the kernel runs on frames which nobody has received, and
+//! which sends them by a device; it paces itself inside the kernel. The sink is an XDP program on
+//! the device where they should arrive. Both are usable by themselves, as `shunt-bench gen` and
+//! `shunt-bench sink`, and from a program:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use shunt_benches::traffic::{Device, Generator, Length, Rate, Shape, Sink, SinkMode};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let near = Device::open(Some("left"), "guest0")?;
+//! let far = Device::open(Some("right"), "guest0")?;
+//! let mut sink = Sink::attach(&far, SinkMode::Native)?;
+//! let shape = Shape { flows: 64, ..Shape::new(60) };
+//! let mut generator = Generator::new(&near, &shape)?;
+//! let length = Length::Time(Duration::from_secs(1));
+//! let sent = generator.run(Rate::PerSecond(100_000.0), length, Some(0))?;
+//! let received = sink.take()?;
+//! println!("{} of {} arrived", received.frames, sent.accepted);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Sizes are bytes without FCS in the library, and with FCS on the command line, as RFC 2544 has
+//! them: a frame of 64 bytes there is one of 60 here.
 
-use anyhow::{Result, bail};
+mod device;
+mod generator;
+mod histogram;
+mod live;
+mod options;
+mod packet;
+mod shape;
+mod sink;
+mod sys;
 
-/// What `shunt-bench gen` is told.
-#[derive(Debug, clap::Args)]
-pub struct GenOptions {}
-
-/// What `shunt-bench sink` is told.
-#[derive(Debug, clap::Args)]
-pub struct SinkOptions {}
-
-/// Sends frames.
-///
-/// # Errors
-/// When the device or the kernel refuses.
-pub fn generate(_options: &GenOptions) -> Result<()> {
-    bail!("not there yet")
-}
-
-/// Receives frames and says what came.
-///
-/// # Errors
-/// When the device or the kernel refuses.
-pub fn sink(_options: &SinkOptions) -> Result<()> {
-    bail!("not there yet")
-}
+pub use device::Device;
+pub use generator::{Generator, Length, Rate, Sent, Via};
+pub use histogram::Histogram;
+pub use options::{GenOptions, SinkOptions, generate, sink};
+pub use shape::{IMIX, Shape, Size};
+pub use sink::{Distinct, Received, Sink, SinkMode};

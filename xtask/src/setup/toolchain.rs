@@ -2,7 +2,7 @@
 //!
 //! There are two ways to such a compiler. The usual one is rustup's nightly with the component
 //! rust-src. The other, for machines that cannot download components, is Debian's `rustc-web`,
-//! linked into rustup under a name of its own. `switch-core/build.rs` takes what is found here, in
+//! linked into rustup under a name of its own. `ebpf-build` takes what is found here, in
 //! the same order.
 
 use std::{env, path::Path, process::Command};
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{answer, found, install, installed, installed_by_cargo, is_root, packages, program};
 
-/// Overrides the choice of the toolchain, here and in `switch-core/build.rs`.
+/// Overrides the choice of the toolchain, here and in `ebpf-build`.
 const TOOLCHAIN_VARIABLE: &str = "SHUNT_EBPF_TOOLCHAIN";
 /// What rustup calls the usual toolchain.
 const NIGHTLY: &str = "nightly";
