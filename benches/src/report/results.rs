@@ -3,6 +3,8 @@
 //! A rate is a number a second, a size is bytes of a frame without FCS, a time is nanoseconds,
 //! unless a name says otherwise. What was not measured is absent, never 0.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One run.
@@ -16,6 +18,37 @@ pub struct Results {
     pub missing: Vec<Missing>,
     /// Switching without I/O.
     pub engines: Vec<Engine>,
+    /// Instructions a frame, by bench and case, as `benches/instructions.toml` keeps them. Where
+    /// this is empty, the report fills it from there.
+    #[serde(default)]
+    pub instructions: BTreeMap<String, f64>,
+}
+
+impl Results {
+    /// The contender, when it has taken part.
+    pub fn contender(&self, name: &str) -> Option<&Contender> {
+        self.contenders.iter().find(|one| one.name == name)
+    }
+
+    /// This project, when it has taken part.
+    pub fn ours(&self) -> Option<&Contender> {
+        self.contenders.iter().find(|one| one.kind == Kind::Ours)
+    }
+
+    /// What the contender is for. One that has taken part without I/O alone is a peer, unless it
+    /// is this project.
+    pub fn kind(&self, name: &str) -> Kind {
+        match self.contender(name) {
+            Some(contender) => contender.kind,
+            None if name == "shunt" => Kind::Ours,
+            None => Kind::Peer,
+        }
+    }
+
+    /// The engine without I/O, when it was measured.
+    pub fn engine(&self, name: &str) -> Option<&Engine> {
+        self.engines.iter().find(|one| one.name == name)
+    }
 }
 
 /// Where, when and how a run was made.
@@ -67,6 +100,18 @@ pub struct Measured {
     pub turns: usize,
 }
 
+impl Measured {
+    /// A number that was taken once, so that its spread is not known.
+    pub fn once(value: f64) -> Self {
+        Self {
+            median: value,
+            min: value,
+            max: value,
+            turns: 1,
+        }
+    }
+}
+
 /// What a contender is for in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,6 +155,9 @@ pub struct Contender {
     pub memory_mib: Option<f64>,
     /// By number of flows.
     pub by_flows: Vec<Point>,
+    /// By number of addresses, in one flow each.
+    #[serde(default)]
+    pub by_macs: Vec<Point>,
     /// By number of ports.
     pub by_ports: Vec<Point>,
 }
@@ -146,12 +194,12 @@ pub struct Latency {
     /// Frames a second that were offered.
     pub offered_fps: f64,
     /// Half of the frames took no longer.
-    pub p50_ns: f64,
+    pub p50_ns: Measured,
     /// 99 of 100.
-    pub p99_ns: f64,
+    pub p99_ns: Measured,
     /// 999 of 1 000.
-    pub p999_ns: f64,
-    /// Upper end of a class in ns, and the frames in it.
+    pub p999_ns: Measured,
+    /// Upper end of a class in ns, and the frames in it, of all turns together.
     pub histogram: Vec<(f64, u64)>,
 }
 

@@ -1,0 +1,325 @@
+//! What the project wants to reach, and how far it is: ratios of numbers from one run.
+
+use super::human::{self, Unit};
+use super::instructions;
+use super::metrics::{self, Metric};
+use super::ratio::Ratio;
+use super::results::{Engine, Measured, Results};
+
+/// How a target stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What we aim at is reached.
+    Aim,
+    /// What must be is reached.
+    Must,
+    /// Neither.
+    Missed,
+    /// A number is missing that the target is about.
+    NotMeasured,
+}
+
+impl Verdict {
+    /// The word in the table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Aim => "aim",
+            Self::Must => "must",
+            Self::Missed => "MISSED",
+            Self::NotMeasured => "not measured",
+        }
+    }
+}
+
+/// Where a number has to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// No lower than must, aim.
+    AtLeast(f64, f64),
+    /// No higher than must, aim.
+    AtMost(f64, f64),
+    /// Lower than must, and no higher than aim.
+    Below(f64, f64),
+}
+
+impl Bound {
+    fn verdict(self, value: f64) -> Verdict {
+        let (must, aim) = match self {
+            Self::AtLeast(must, aim) => (value >= must, value >= aim),
+            Self::AtMost(must, aim) => (value <= must, value <= aim),
+            Self::Below(must, aim) => (value < must, value <= aim),
+        };
+        match (must, aim) {
+            (true, true) => Verdict::Aim,
+            (true, false) => Verdict::Must,
+            (false, _) => Verdict::Missed,
+        }
+    }
+
+    fn ends(self) -> [f64; 2] {
+        match self {
+            Self::AtLeast(must, aim) | Self::AtMost(must, aim) | Self::Below(must, aim) => {
+                [must, aim]
+            }
+        }
+    }
+
+    fn sign(self) -> [&'static str; 2] {
+        match self {
+            Self::AtLeast(..) => ["≥", "≥"],
+            Self::AtMost(..) => ["≤", "≤"],
+            Self::Below(..) => ["<", "≤"],
+        }
+    }
+}
+
+/// A row of the table of targets.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What is compared.
+    pub what: String,
+    /// This project's number.
+    pub ours: String,
+    /// The other number.
+    pub peer: String,
+    /// The one over the other, or the number itself where the target is about that.
+    pub ratio: String,
+    /// What must be.
+    pub must: String,
+    /// What we aim at.
+    pub aim: String,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What a reader should know about it: what is missing, or that the turns do not tell.
+    pub note: String,
+}
+
+/// One side of a target, or what is missing for it.
+type Side = Result<Measured, String>;
+
+/// All targets, in the order in which the project names them.
+pub fn targets(results: &Results) -> Vec<Target> {
+    let mut targets = vec![
+        engines(results, 64, Bound::AtLeast(2.0, 3.0)),
+        engines(results, 10_000, Bound::AtLeast(3.0, 5.0)),
+        instructions(results),
+        cost(
+            results,
+            "1 million flows",
+            1_000_000..=1_048_576,
+            |engine| &engine.by_flows,
+        ),
+        cost(results, "65 536 addresses", 65_536..=65_536, |engine| {
+            &engine.by_macs
+        }),
+        smallest_frames(results, "xsk-rs", Bound::AtLeast(0.95, 1.0)),
+        smallest_frames(results, "ovs-afxdp", Bound::AtLeast(1.05, 1.15)),
+        beside(
+            results,
+            &metrics::tcp(results),
+            "ovs-afxdp",
+            Bound::AtLeast(1.0, 1.3),
+        ),
+    ];
+    let mut pauses = metrics::pauses(results);
+    if pauses.is_empty() {
+        pauses.push(0);
+    }
+    for quantile in &metrics::TRIP_QUANTILES[..2] {
+        for pause_us in &pauses {
+            let trip = metrics::round_trip(results, *pause_us, *quantile);
+            targets.push(beside(results, &trip, "ovs-afxdp", Bound::AtMost(1.0, 0.8)));
+        }
+    }
+    targets.push(idle(results));
+    targets
+}
+
+/// Two numbers and the ratio of them.
+fn compare(what: String, unit: Unit, (ours, peer): (Side, Side), bound: Bound) -> Target {
+    let cell = |side: &Side| {
+        side.as_ref()
+            .map_or("–".to_owned(), |it| unit.format_range(it))
+    };
+    let [must, aim] = [0, 1].map(|end| format!("{} {}", bound.sign()[end], bound.ends()[end]));
+    let (shown, verdict, note) = match (&ours, &peer) {
+        (Ok(above), Ok(below)) => judge(Ratio::new(above, below), bound),
+        _ => {
+            let sides = [&ours, &peer].into_iter().cloned();
+            let mut missing: Vec<String> = sides.filter_map(Side::err).collect();
+            missing.dedup();
+            ("–".to_owned(), Verdict::NotMeasured, missing.join("; "))
+        }
+    };
+    Target {
+        what,
+        ours: cell(&ours),
+        peer: cell(&peer),
+        ratio: shown,
+        must,
+        aim,
+        verdict,
+        note,
+    }
+}
+
+fn judge(ratio: Option<Ratio>, bound: Bound) -> (String, Verdict, String) {
+    let Some(ratio) = ratio else {
+        let note = "the other number is 0, so there is no ratio";
+        return ("–".to_owned(), Verdict::NotMeasured, note.to_owned());
+    };
+    let verdict = bound.verdict(ratio.value);
+    let [worst, best] = [ratio.min, ratio.max].map(|end| bound.verdict(end));
+    let note = if !ratio.spread_is_known {
+        "one turn: the spread is not known"
+    } else if worst != verdict || best != verdict {
+        "the turns spread over the bound"
+    } else {
+        ""
+    };
+    (ratio.format_range(&bound.ends()), verdict, note.to_owned())
+}
+
+/// A number that has a bound itself.
+fn single(what: &str, value: Side, unit: &str, bound: Bound) -> Target {
+    let [must, aim] =
+        [0, 1].map(|end| format!("{} {}{unit}", bound.sign()[end], bound.ends()[end]));
+    let shown = value.as_ref().map(|value| {
+        let ratio = Ratio::new(value, &Measured::once(1.0));
+        let middle = ratio
+            .map(|ratio| ratio.format(&bound.ends()))
+            .unwrap_or_default();
+        match value.turns {
+            0 | 1 => format!("{middle}{unit}"),
+            _ => format!("{middle}{unit} ({:.2}–{:.2})", value.min, value.max),
+        }
+    });
+    let verdict = value
+        .as_ref()
+        .map_or(Verdict::NotMeasured, |value| bound.verdict(value.median));
+    Target {
+        what: what.to_owned(),
+        ours: shown.unwrap_or_else(|_| "–".to_owned()),
+        peer: String::new(),
+        ratio: String::new(),
+        must,
+        aim,
+        verdict,
+        note: value.err().unwrap_or_default(),
+    }
+}
+
+fn engine<'a>(results: &'a Results, name: &str) -> Result<&'a Engine, String> {
+    let missing = || absence(results, name, "was not measured without I/O");
+    results.engine(name).ok_or_else(missing)
+}
+
+/// Why a contender has no number: what the run has said about it, or `otherwise`.
+fn absence(results: &Results, name: &str, otherwise: &str) -> String {
+    match results.missing.iter().find(|missing| missing.name == name) {
+        Some(missing) => format!("{name}: {}", missing.reason),
+        None => format!("{name} {otherwise}"),
+    }
+}
+
+fn engines(results: &Results, flows: u64, bound: Bound) -> Target {
+    let side = |name: &str| {
+        let points = &engine(results, name)?.by_flows;
+        let point = points.iter().find(|point| point.count == flows);
+        let missing = || format!("{name} has no number for {} flows", human::grouped(flows));
+        point.map(|point| point.fps).ok_or_else(missing)
+    };
+    let what = format!(
+        "engine without I/O, {} flows, against ovs-dpdk",
+        human::grouped(flows)
+    );
+    compare(what, Unit::Rate, (side("shunt"), side("ovs-dpdk")), bound)
+}
+
+fn instructions(results: &Results) -> Target {
+    let worst = instructions::worst(&results.instructions);
+    let value = worst.map(|(_, number)| Measured::once(number));
+    let mut target = single(
+        "instructions a frame in forward(), learning and VLAN, 64 flows",
+        value.ok_or_else(|| "the instructions were not counted".to_owned()),
+        "",
+        Bound::AtMost(150.0, 90.0),
+    );
+    if let Some((case, _)) = worst {
+        target.note = format!("the worst case, {case}");
+    }
+    target
+}
+
+/// The engine's time for a frame when it has much to remember, against 64.
+fn cost(
+    results: &Results,
+    much: &str,
+    counts: std::ops::RangeInclusive<u64>,
+    points: fn(&Engine) -> &Vec<super::results::Point>,
+) -> Target {
+    let side = |counts: std::ops::RangeInclusive<u64>| {
+        let points = points(engine(results, "shunt")?);
+        let point = points.iter().find(|point| counts.contains(&point.count));
+        let missing = || {
+            format!(
+                "shunt's engine has no number for {}",
+                human::grouped(*counts.end())
+            )
+        };
+        point
+            .and_then(|point| per_frame(&point.fps))
+            .ok_or_else(missing)
+    };
+    let what = format!("time a frame, {much} against 64");
+    compare(
+        what,
+        Unit::Time,
+        (side(counts), side(64..=64)),
+        Bound::AtMost(3.0, 2.0),
+    )
+}
+
+/// Nanoseconds a frame from frames a second; nothing when no frame came in a turn.
+pub fn per_frame(fps: &Measured) -> Option<Measured> {
+    let time = Measured {
+        median: 1e9 / fps.median,
+        min: 1e9 / fps.max,
+        max: 1e9 / fps.min,
+        turns: fps.turns,
+    };
+    (fps.min > 0.0).then_some(time)
+}
+
+fn smallest_frames(results: &Results, peer: &str, bound: Bound) -> Target {
+    // 64 bytes on the wire are 60 without FCS.
+    let sizes = metrics::frame_sizes(results);
+    let size = sizes
+        .into_iter()
+        .find(|size| (1..=64).contains(size))
+        .unwrap_or(64);
+    beside(results, &metrics::full_load(results, size), peer, bound)
+}
+
+/// Ours against one peer in a number that both may have.
+fn beside(results: &Results, metric: &Metric, peer: &str, bound: Bound) -> Target {
+    let side = |name: &str| {
+        let value = metric.values.iter().find(|value| value.name == name);
+        let measured = value.and_then(|value| value.measured);
+        measured.ok_or_else(|| absence(results, name, "has no such number"))
+    };
+    let ours = results.ours().map_or("shunt", |ours| ours.name.as_str());
+    let what = format!("{}, against {peer}", metric.title);
+    compare(what, metric.unit, (side(ours), side(peer)), bound)
+}
+
+fn idle(results: &Results) -> Target {
+    let ours = metrics::idle(results).ours().copied();
+    let missing = || "shunt's time when idle was not measured".to_owned();
+    single(
+        "CPU when idle, of one core",
+        ours.ok_or_else(missing),
+        " %",
+        Bound::Below(1.0, 0.1),
+    )
+}
