@@ -115,11 +115,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// The size of frames, as a reader calls it.
+/// The size of frames from that without FCS, as RFC 2544 and readers call it: with FCS.
 pub fn frame_size(bytes: usize) -> String {
     match bytes {
         0 => "IMIX".to_owned(),
-        bytes => format!("{bytes} B"),
+        bytes => format!("{} B", bytes + 4),
     }
 }
 

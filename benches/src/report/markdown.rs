@@ -15,9 +15,9 @@ pub const MARKER: &str = "<!-- written by `shunt-bench report`: change the resul
 const ABOUT: &str = "\
 shunt beside what one would take instead, measured in turns in one run by `cargo xtask bench
 compare`. **Ratios count, absolute numbers do not**: frames cross veth pairs, so AF_XDP works in
-copy mode and the kernel's share of each frame is larger than with a NIC; generator and sink share
-one core, the switch has the other; and no NIC took part, so nothing is said here about drivers,
-DMA, receive side scaling or zero copy. What was not measured is said to be so, and never 0.
+copy mode and the kernel's share of each frame is larger than with a NIC; the generator and the
+switch have one core each, and share two; and no NIC took part, so nothing is said here about
+drivers, DMA, receive side scaling or zero copy. What was not measured is said to be so, never 0.
 
 Numbers are the middle one of the turns, with the smallest and the largest in brackets or as
 whiskers. Where the turns of two contenders overlap, they are level: the run cannot tell them apart.

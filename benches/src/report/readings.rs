@@ -4,7 +4,7 @@ use super::human::{self, Unit};
 use super::metrics::{Better, Metric, Value};
 use super::plot::Line;
 use super::ratio::Ratio;
-use super::results::{Contender, Kind, Measured};
+use super::results::{Contender, Kind, Measured, Results};
 
 /// Who is first and by how much; where the turns do not tell, that.
 pub fn metric(metric: &Metric) -> String {
@@ -124,7 +124,7 @@ fn ends(metric: &Metric, ours: &Value, number: &Measured) -> String {
 /// What a contender is in the comparison, when it is no switch that one would take.
 pub fn kind(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::Ours | Kind::Peer => None,
+        Kind::Ours | Kind::Variant | Kind::Peer => None,
         Kind::Floor => Some("floor"),
         Kind::Limit => Some("limit"),
     }
@@ -158,6 +158,43 @@ pub fn lines(lines: &[Line], unit: Unit, what: &str) -> String {
         .iter()
         .map(|(range, lines)| format!("{range}, {}.", lines.join("; ")));
     sentences.collect::<Vec<_>>().join(" ")
+}
+
+/// What the generator offered at full load, and whose number is the generator's because nothing
+/// of it was lost. Begins with a blank.
+pub fn offered(results: &Results, size: usize) -> String {
+    let all = || {
+        results.contenders.iter().filter_map(|contender| {
+            let mut sizes = contender.throughput.iter();
+            let of_size = sizes.find(|one| one.frame_size == size)?;
+            Some((contender, of_size.offered_fps?, of_size.overload_fps?))
+        })
+    };
+    let offered = || all().map(|(_, offered, _)| offered.median);
+    let least = offered().fold(f64::INFINITY, f64::min);
+    let most = offered().fold(0.0, f64::max);
+    if most == 0.0 {
+        return String::new();
+    }
+    let [least, most] = [least, most].map(|fps| Unit::Rate.format(fps));
+    let rates = if least == most {
+        most
+    } else {
+        format!("{least} to {most}")
+    };
+    let size = human::frame_size(size);
+    let text = format!(" At {size} the generator offered {rates}.");
+    let passed = all().filter(|(_, offered, passed)| passed.median >= 0.99 * offered.median);
+    let names: Vec<&str> = passed
+        .map(|(contender, ..)| contender.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return text;
+    }
+    format!(
+        "{text} {} passed all of it: more was not tried.",
+        human::list(&names)
+    )
 }
 
 /// Up to which offered rate each loses nothing.

@@ -118,6 +118,8 @@ impl Measured {
 pub enum Kind {
     /// This project.
     Ours,
+    /// This project in another setting: it is shown, and not compared with itself.
+    Variant,
     /// A switch that users would take instead.
     Peer,
     /// The least that an AF_XDP forwarder can do.

@@ -46,37 +46,33 @@ pub fn sections(results: &Results) -> Vec<Section> {
 }
 
 fn throughput(results: &Results) -> Section {
+    let sizes = metrics::frame_sizes(results);
     let figure = |file: &str, title: &str, of: fn(&Results, usize) -> Metric| {
-        let category = |size: usize| (human::frame_size(size), of(results, size));
-        let categories = metrics::frame_sizes(results).into_iter().map(category);
-        figure(
-            file,
-            (title, "frames a second"),
-            categories.collect(),
-            false,
-        )
+        let category = |size: &usize| (human::frame_size(*size), of(results, *size));
+        let categories = sizes.iter().map(category).collect();
+        figure(file, (title, "frames a second"), categories, false)
     };
+    let zero_loss = figure(
+        "throughput-zero-loss",
+        "Throughput without loss, by frame size",
+        metrics::zero_loss,
+    );
+    let mut full_load = figure(
+        "throughput-full-load",
+        "What arrives at full load, by frame size",
+        metrics::full_load,
+    );
+    if let (Some(figure), Some(size)) = (&mut full_load, sizes.first()) {
+        figure.reading += &readings::offered(results, *size);
+    }
     Section {
         title: "Throughput by frame size",
         text: "Without loss is the highest offered rate at which every frame arrives (RFC 2544, \
                26.1). Full load is what arrives when the generator offers all that one core can \
                make: there a switch shows what it is worth to its users when too much comes. \
-               Sizes are without FCS.",
-        figures: [
-            figure(
-                "throughput-zero-loss",
-                "Throughput without loss, by frame size",
-                metrics::zero_loss,
-            ),
-            figure(
-                "throughput-full-load",
-                "What arrives at full load, by frame size",
-                metrics::full_load,
-            ),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
+               Sizes \
+               include the FCS, as in the RFC.",
+        figures: [zero_loss, full_load].into_iter().flatten().collect(),
     }
 }
 
@@ -127,7 +123,7 @@ fn loss(results: &Results) -> Section {
         };
         let curves: Vec<Curve> = results.contenders.iter().filter_map(curve).collect();
         Figure {
-            file: format!("loss-{size}.svg"),
+            file: format!("loss-{}.svg", file_part(&human::frame_size(size))),
             reading: readings::loss(&results.contenders, size),
             svg: plot::curves(labels, Grid::Loss, &curves),
             title,
@@ -138,6 +134,11 @@ fn loss(results: &Results) -> Section {
         text: "The part of the offered frames that does not arrive (RFC 2544, 26.3).",
         figures: sizes.into_iter().map(figure).collect(),
     }
+}
+
+/// `64 B` as a part of a file's name: `64b`.
+fn file_part(text: &str) -> String {
+    text.replace(' ', "").to_lowercase()
 }
 
 /// A contender's curve, when it has points.

@@ -292,13 +292,13 @@ pub fn per_frame(fps: &Measured) -> Option<Measured> {
 }
 
 fn smallest_frames(results: &Results, peer: &str, bound: Bound) -> Target {
-    // 64 bytes on the wire are 60 without FCS.
+    // Those of 64 bytes have 60 without FCS.
     let sizes = metrics::frame_sizes(results);
-    let size = sizes
-        .into_iter()
-        .find(|size| (1..=64).contains(size))
-        .unwrap_or(64);
-    beside(results, &metrics::full_load(results, size), peer, bound)
+    let size = sizes.into_iter().find(|size| (1..=64).contains(size));
+    let metric = metrics::full_load(results, size.unwrap_or(60));
+    let mut target = beside(results, &metric, peer, bound);
+    target.what = format!("AF_XDP path, {}", target.what);
+    target
 }
 
 /// Ours against one peer in a number that both may have.

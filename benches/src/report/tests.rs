@@ -36,7 +36,7 @@ fn contender(name: &str, kind: Kind, speed: f64) -> Contender {
         offered_fps: Some(turns(2e6)),
     };
     let loss = |offered_fps: f64| LossPoint {
-        frame_size: 64,
+        frame_size: 60,
         offered_fps,
         loss: (1.0 - speed / offered_fps).max(0.0),
     };
@@ -45,10 +45,10 @@ fn contender(name: &str, kind: Kind, speed: f64) -> Contender {
         name: name.to_owned(),
         kind,
         description: format!("an invented {name}"),
-        throughput: [64, 1514, 0].map(throughput).to_vec(),
+        throughput: [60, 1514, 0].map(throughput).to_vec(),
         loss: [0.5e6, 1e6, 2e6].map(loss).to_vec(),
         latency: vec![Latency {
-            frame_size: 64,
+            frame_size: 60,
             offered_fps: 1e5,
             p50_ns: turns(time_ns),
             p99_ns: turns(2.0 * time_ns),
@@ -110,6 +110,7 @@ fn full() -> Results {
             contender("shunt", Kind::Ours, 1e6),
             contender("bridge", Kind::Peer, 0.95e6),
             contender("ovs-afxdp", Kind::Peer, 0.5e6),
+            contender("shunt-2", Kind::Variant, 1.5e6),
             contender("xsk-rs", Kind::Floor, 1.01e6),
             contender("redirect", Kind::Limit, 4e6),
         ],
@@ -259,7 +260,7 @@ fn everybody_is_in_the_legends() {
     ] {
         for file in [
             "throughput-full-load",
-            "loss-64",
+            "loss-64b",
             "latency-1",
             "round-trip-0us",
             "tcp",

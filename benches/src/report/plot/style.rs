@@ -31,8 +31,9 @@ pub struct Look {
 
 /// The palette of Okabe and Ito, which people with any kind of colour blindness can tell apart,
 /// without its yellow, which is too light on white.
-const KNOWN: [(&str, Look); 7] = [
+const KNOWN: [(&str, Look); 8] = [
     ("shunt", look("#d55e00", Mark::Circle)),
+    ("shunt-2", look("#e69f00", Mark::Ring)),
     ("bridge", look("#0072b2", Mark::Square)),
     ("ovs-afxdp", look("#009e73", Mark::Triangle)),
     ("ovs-dpdk", look("#009e73", Mark::Triangle)),
@@ -43,7 +44,7 @@ const KNOWN: [(&str, Look); 7] = [
 
 /// For names that are not known.
 const OTHERS: [Look; 2] = [
-    look("#e69f00", Mark::Diamond),
+    look("#7f4f24", Mark::Diamond),
     look("#000000", Mark::Square),
 ];
 
