@@ -4,6 +4,8 @@
 //! assertions, and the same library once more under `--cfg loom`. All cargo calls of the first
 //! select the same packages, so that features are unified once and nothing is built twice.
 
+mod watch;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{setup, tidy};
 
@@ -22,6 +24,10 @@ const SIMULATION_FRAMES: &str = "10000000";
 const SELECTION: &str = "--workspace --exclude xdp-ebpf --profile ci";
 /// The modules of the `tests` crate that need neither a kernel feature nor root.
 const SIMULATED: [&str; 2] = ["features::", "simulation::"];
+
+/// The longest that a part may take. It is there to end what hangs, so it is generous: on two busy
+/// cores a part may have to compile everything first.
+const LIMIT: Duration = Duration::from_mins(45);
 
 /// One line of the summary.
 struct Part {
@@ -95,7 +101,8 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
 fn step(parts: &mut Vec<Part>, name: &'static str, work: impl FnOnce() -> Result<()>) {
     println!("\n== {name}");
     let start = Instant::now();
-    let result = work();
+    let (result, late) = watch::within(name, LIMIT, work);
+    let result = if late { Err(too_late()) } else { result };
     if let Err(error) = &result {
         println!("{name} FAILED: {error:#}");
     }
@@ -112,9 +119,10 @@ fn libtest(parts: &mut Vec<Part>, name: &'static str, mut command: Command) {
     println!("\n== {name}");
     let start = Instant::now();
     let mut counts = Counts::default();
-    let success = run_and_count(&mut command, &mut counts);
+    let (success, late) = watch::within(name, LIMIT, || run_and_count(&mut command, &mut counts));
     // A test binary that dies says nothing: it is one failure. So is a part that tests nothing.
     match success {
+        _ if late => counts.fail(&too_late().to_string()),
         Ok(true) if counts.passed > 0 => {}
         Ok(true) => counts.fail("no test ran"),
         Ok(false) if counts.failed == 0 => counts.fail("it ended without a result"),
@@ -127,6 +135,10 @@ fn libtest(parts: &mut Vec<Part>, name: &'static str, mut command: Command) {
         failed: counts.failed,
         took: start.elapsed(),
     });
+}
+
+fn too_late() -> anyhow::Error {
+    anyhow!("it had {} minutes and was ended", LIMIT.as_secs() / 60)
 }
 
 fn run_and_count(command: &mut Command, counts: &mut Counts) -> Result<bool> {
