@@ -7,7 +7,14 @@ use shunt_benches::traffic::{
     Device, Distinct, Generator, IMIX, Length, Rate, Received, Sent, Shape, Sink, SinkMode, Size,
     Via,
 };
-use shunt_tests::{attempts::attempts, netns::Namespace, quiet};
+use shunt_tests::{
+    attempts::attempts,
+    config::Config,
+    daemon::wait_for,
+    netns::Namespace,
+    quiet,
+    world::{GUEST_DEVICE, World},
+};
 
 /// The core of the generator.
 const CORE: usize = 0;
@@ -172,4 +179,68 @@ fn a_far_end_that_takes_nothing_is_named() {
     let error = format!("{error:#}");
     assert!(error.contains("has taken none of 100 frames"), "{error}");
     assert!(error.contains("gro on"), "{error}");
+}
+
+#[test]
+fn counts_add_up_through_the_switch() {
+    const COUNT: u64 = 20_000;
+    attempts(|| {
+        let world = World::alone("traffic");
+        let guests = ["a", "b"].map(|name| world.guest(name));
+        let config = Config::workers(1)
+            .private("lab")
+            .access("a", "lab")
+            .access("b", "lab");
+        let mut daemon = world.start(&config);
+        let [near, far] = guests
+            .each_ref()
+            .map(|guest| Device::open(Some(guest.namespace.name()), GUEST_DEVICE).expect("device"));
+        let shape = Shape {
+            flows: 16,
+            source_macs: 4,
+            destination_macs: 8,
+            ..Shape::new(60)
+        };
+        let mut sink = Sink::attach(&far, SinkMode::Native).expect("sink");
+        let announcement = shape.announcement();
+        let mut announcer = Generator::via(&far, &announcement, Via::PacketSocket).expect("socket");
+        let announced = announcer
+            .run(GENTLE, Length::Count(8), None)
+            .expect("announce");
+        assert_eq!(announced.accepted, 8);
+        let learnt = || daemon.get("fdb").len();
+        wait_for("all destinations are learnt", || {
+            (learnt() >= 8).then_some(())
+        });
+
+        let mut generator = Generator::new(&near, &shape).expect("generator");
+        let sent = generator
+            .run(GENTLE, Length::Count(COUNT), Some(CORE))
+            .expect("run");
+        assert_eq!((sent.made, sent.refused), (COUNT, 0));
+        let mut received = Received::default();
+        wait_for("every frame is counted", || {
+            received.add(&sink.take().expect("take"));
+            let count = |port: &str, name: &str| daemon.port(port)[name].as_u64();
+            let drops: u64 = ["a", "b"]
+                .map(|port| daemon.drops(port).values().sum())
+                .iter()
+                .sum();
+            let [came, went] = [count("a", "rx_frames")?, count("b", "tx_frames")?];
+            (received.frames + drops == COUNT && came == COUNT && went >= received.frames)
+                .then_some(())
+        });
+        assert_eq!(received.foreign_frames, 0);
+        assert_eq!(
+            daemon.port("b")["rx_frames"].as_u64(),
+            Some(8),
+            "announcements"
+        );
+        let latency = received.latency.quantile_ns(0.5).expect("some frames");
+        assert!(
+            (1_000.0..1e8).contains(&latency),
+            "{latency} ns through the switch"
+        );
+        daemon.stop();
+    });
 }

@@ -23,6 +23,7 @@ pub mod config;
 pub mod daemon;
 pub mod flow;
 pub mod generator;
+pub mod guest;
 pub mod netns;
 pub mod peer;
 pub mod process;

@@ -3,6 +3,7 @@
 //! Asking twice costs next to nothing, so the other chores begin with it. What cannot be installed
 //! here is named, with the command that installs it.
 
+mod guest;
 mod packages;
 mod runner;
 mod toolchain;
@@ -62,7 +63,11 @@ fn provide(root: &Path, purpose: Purpose) -> Result<()> {
         Purpose::Test => runner::provide(root).map(drop),
         Purpose::Build | Purpose::Bench => Ok(()),
     };
-    let problems: Vec<String> = [packages, toolchain, runner]
+    let guest = match purpose {
+        Purpose::Test => guest::provide(root),
+        Purpose::Build | Purpose::Bench => Ok(()),
+    };
+    let problems: Vec<String> = [packages, toolchain, runner, guest]
         .into_iter()
         .filter_map(Result::err)
         .map(|error| format!("{error:#}"))

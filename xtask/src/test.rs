@@ -79,7 +79,9 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
 
     if is_root() {
         let skipped = SIMULATED.join(" --skip ");
-        let all = call(format!("{test} --test all -- --skip {skipped}"));
+        let all = call(format!(
+            "{test} --test all --test traffic -- --skip {skipped}"
+        ));
         libtest(parts, "daemon and namespaces", all);
     } else {
         step(parts, "daemon and namespaces", || {
@@ -89,6 +91,13 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
             )
         });
     }
+
+    // Needs no root: the machine is emulated.
+    libtest(
+        parts,
+        "kernel with pktgen",
+        call(format!("{test} --test pktgen")),
+    );
 
     let mut loom = Command::new("cargo");
     loom.args("test -p switch-core --lib --profile loom loom".split(' '))

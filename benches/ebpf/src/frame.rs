@@ -196,10 +196,10 @@ fn read_behind<const TAGS: usize>(frame: &impl Received) -> Option<Seen> {
             sequence: (frame.get(stamp + 2)? as u64) << 32 | two(frame, stamp + 3)? as u64,
             time_ns: (two(frame, stamp + 5)? as u64) << 32 | two(frame, stamp + 7)? as u64,
         }),
-        // Its time is another clock's.
+        // It numbers from 1 on, and its time is another clock's.
         PKTGEN_MAGIC => Some(Seen {
             tag_count: TAGS,
-            sequence: two(frame, stamp + 2)? as u64,
+            sequence: two(frame, stamp + 2)?.wrapping_sub(1) as u64,
             time_ns: 0,
         }),
         _ => None,

@@ -111,7 +111,7 @@ pub struct Generator {
 }
 
 enum Means {
-    Live(LiveFrames),
+    Live(Box<LiveFrames>),
     Packet(PacketSocket),
 }
 
@@ -143,7 +143,7 @@ impl Generator {
     pub fn via(device: &Device, shape: &Shape, via: Via) -> Result<Self> {
         shape.check()?;
         let means = match via {
-            Via::LiveFrames => Means::Live(LiveFrames::load(shape)?),
+            Via::LiveFrames => Means::Live(Box::new(LiveFrames::load(shape)?)),
             Via::PacketSocket => Means::Packet(PacketSocket::open(device)?),
         };
         Ok(Self {

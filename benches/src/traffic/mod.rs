@@ -26,19 +26,22 @@
 //! Sizes are bytes without FCS in the library, and with FCS on the command line, as RFC 2544 has
 //! them: a frame of 64 bytes there is one of 60 here.
 
+mod command;
 mod device;
 mod generator;
 mod histogram;
 mod live;
 mod options;
 mod packet;
+mod pktgen;
 mod shape;
 mod sink;
 mod sys;
 
+pub use command::{generate, sink};
 pub use device::Device;
 pub use generator::{Generator, Length, Rate, Sent, Via};
 pub use histogram::Histogram;
-pub use options::{GenOptions, SinkOptions, generate, sink};
+pub use options::{GenOptions, SinkOptions};
 pub use shape::{IMIX, Shape, Size};
 pub use sink::{Distinct, Received, Sink, SinkMode};

@@ -127,3 +127,138 @@ fn write<'a>(
     }
     frame
 }
+
+#[cfg(test)]
+mod tests {
+    use bench_ebpf::frame::{Received, Seen, read, smallest};
+    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+    use super::*;
+    use crate::traffic::{IMIX, Shape, Size};
+
+    /// A frame that was received.
+    struct Arrived<'a>(&'a [u8]);
+
+    impl Received for Arrived<'_> {
+        fn get(&self, index: usize) -> Option<u16> {
+            let bytes = self.0.get(2 * index..2 * index + 2)?;
+            Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+        }
+    }
+
+    /// The next frames of a plan, as they go to the socket.
+    fn frames(shape: &Shape, count: usize) -> Vec<Vec<u8>> {
+        let plan = shape.plan();
+        let mut progress = Progress::default();
+        let mut buffer = vec![0; plan.largest as usize];
+        let mut next = || write(&mut buffer, &plan, shape.vids.len(), &mut progress).to_vec();
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn frames_are_valid_udp_over_ipv4() {
+        for vids in [vec![], vec![20], vec![100, 30]] {
+            let shape = Shape {
+                size: Size::Fixed(smallest(vids.len()) + 40),
+                flows: 20_000,
+                vids,
+                ..Shape::new(60)
+            };
+            for (number, frame) in frames(&shape, 20_000).iter().enumerate() {
+                let packet = SlicedPacket::from_ethernet(frame).expect("a valid frame");
+                let vids: Vec<u16> = packet.vlan_ids().iter().map(|vid| vid.value()).collect();
+                assert_eq!(vids, shape.vids);
+                let Some(NetSlice::Ipv4(ip)) = packet.net else {
+                    panic!("no IPv4: {frame:02x?}");
+                };
+                let header = ip.header().to_header();
+                assert_eq!(header.header_checksum, header.calc_header_checksum());
+                let behind_tags = frame.len() - 14 - 4 * shape.vids.len();
+                assert_eq!(usize::from(header.total_len), behind_tags);
+                let Some(TransportSlice::Udp(udp)) = packet.transport else {
+                    panic!("no UDP: {frame:02x?}");
+                };
+                assert_eq!(usize::from(udp.length()), behind_tags - 20);
+                assert_eq!(udp.checksum(), 0, "none");
+                let flow = (number / 16_384, number % 16_384);
+                assert_eq!(usize::from(header.source[3]), flow.0 + 1);
+                assert_eq!(usize::from(udp.source_port()), 49_152 + flow.1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for vids in [vec![], vec![20], vec![100, 30]] {
+            let tag_count = vids.len();
+            let shape = Shape {
+                size: Size::Fixed(smallest(tag_count)),
+                vids,
+                ..Shape::new(60)
+            };
+            for (number, frame) in frames(&shape, 10).iter().enumerate() {
+                let before = sys::now_ns();
+                let seen = read(&Arrived(frame)).expect("one of ours");
+                assert!((1..=before).contains(&seen.time_ns));
+                let expected = Seen {
+                    tag_count,
+                    sequence: number as u64,
+                    time_ns: seen.time_ns,
+                };
+                assert_eq!(seen, expected);
+                for length in 0..frame.len() {
+                    assert_eq!(
+                        read(&Arrived(&frame[..length])),
+                        None,
+                        "cut to {length} bytes"
+                    );
+                }
+            }
+        }
+        let foreign = [0x5a_u8; 60];
+        assert_eq!(read(&Arrived(&foreign)), None);
+    }
+
+    #[test]
+    fn addresses_and_sizes_take_turns() {
+        let shape = Shape {
+            size: Size::Imix,
+            source: [2, 0, 0, 0, 0, 254],
+            source_macs: 3,
+            destination_macs: 5,
+            stamped: false,
+            ..Shape::new(60)
+        };
+        let sources = [
+            [2, 0, 0, 0, 0, 254],
+            [2, 0, 0, 0, 0, 255],
+            [2, 0, 0, 0, 1, 0],
+        ];
+        for (number, frame) in frames(&shape, 60).iter().enumerate() {
+            assert_eq!(frame.len(), IMIX[number % 12]);
+            assert_eq!(frame[6..12], sources[number % 3]);
+            let mut destination = shape.destination;
+            destination[5] += (number % 5) as u8;
+            assert_eq!(frame[..6], destination);
+        }
+    }
+
+    #[test]
+    fn a_late_burst_is_caught_up_with_only_for_so_long() {
+        let plan = Plan {
+            interval: 10_000 << bench_ebpf::FRACTION_BITS,
+            burst: 4,
+            most_late_ns: 50_000,
+            ..Plan::default()
+        };
+        let mut progress = Progress::default();
+        assert_eq!(progress.begin_burst(&plan, 0), 0);
+        assert_eq!((progress.due_ns(), progress.left), (10_000, 4));
+        // A little late: the next one is due as if nothing had been.
+        assert_eq!(progress.begin_burst(&plan, 45_000), 35_000);
+        assert_eq!((progress.due_ns(), progress.given_up_ns), (20_000, 0));
+        // Too late: the time is lost.
+        assert_eq!(progress.begin_burst(&plan, 100_000), 80_000);
+        assert_eq!((progress.due_ns(), progress.given_up_ns), (110_000, 80_000));
+    }
+}

@@ -85,6 +85,23 @@ impl Received {
     pub fn missing(&self) -> u64 {
         self.next_sequence.saturating_sub(self.frames)
     }
+
+    /// Adds what came later.
+    pub fn add(&mut self, later: &Self) {
+        self.frames += later.frames;
+        self.bytes += later.bytes;
+        self.foreign_frames += later.foreign_frames;
+        self.foreign_bytes += later.foreign_bytes;
+        self.reordered += later.reordered;
+        self.single_tagged += later.single_tagged;
+        self.double_tagged += later.double_tagged;
+        self.next_sequence = self.next_sequence.max(later.next_sequence);
+        self.smallest = [self.smallest, later.smallest].into_iter().flatten().min();
+        self.largest = self.largest.max(later.largest);
+        self.outer_vid = later.outer_vid.or(self.outer_vid);
+        self.inner_vid = later.inner_vid.or(self.inner_vid);
+        self.latency.add(&later.latency);
+    }
 }
 
 impl Sink {

@@ -13,6 +13,7 @@ use std::{
     mem::zeroed,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     ptr::null_mut,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use bench_ebpf::{Plan, Progress};
@@ -53,7 +54,24 @@ pub fn thread_number() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// Set by the first SIGINT or SIGTERM after [`catch_interrupts`].
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_interrupt(_signal: i32) {
+    INTERRUPTED.store(true, Relaxed);
+}
+
 extern "C" fn ignore(_signal: i32) {}
+
+/// Lets SIGINT and SIGTERM be noted from now on, instead of ending this process.
+///
+/// # Errors
+/// What the kernel said.
+pub fn catch_interrupts() -> io::Result<&'static AtomicBool> {
+    handle(libc::SIGINT, note_interrupt)?;
+    handle(libc::SIGTERM, note_interrupt)?;
+    Ok(&INTERRUPTED)
+}
 
 /// Lets a system call of a thread of this process return early, if it is in one that can.
 /// [`prepare_to_be_interrupted`] comes before. A thread that has ended does not mind.

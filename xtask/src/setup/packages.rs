@@ -73,6 +73,8 @@ const NEEDS: &[Need] = &{
         need(Test, Program("tcpdump"), "tcpdump"),
         need(Test, Program("sysctl"), "procps"),
         need(Test, Program("curl"), "curl"),
+        // The kernel's pktgen, in a guest.
+        need(Test, Program("qemu-system-x86_64"), "qemu-system-x86"),
     ]
 };
 
