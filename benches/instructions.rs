@@ -11,15 +11,19 @@ use std::{hint::black_box, process::Command};
 
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint};
-use shunt_benches::engine::{Capture, Kind, Spacing, Worker, Workload};
-use switch_core::{limits::BURST, wire::parse::Header};
+use shunt_benches::engine::{
+    Capture, Kind, Spacing, Table, Worker, Workload,
+    trips::{HandoffTrip, RingTrip},
+};
+use switch_core::{limits::BURST, table::fdb::Learned, wire::parse::Header};
 
 /// Frames of every case.
 const FRAMES: usize = 1024 * BURST;
 
-/// Only `forward()` counts, neither the copy of a frame into its chunk nor its way out.
-fn forwarding() -> LibraryBenchmarkConfig {
-    let entry = EntryPoint::Custom("shunt_benches::engine::worker::Worker::forward*".to_owned());
+/// Counts what happens inside of one function of `shunt_benches::engine`, and nothing else.
+fn only(function: &str) -> LibraryBenchmarkConfig {
+    // What the linker adds to the name of a function that it has moved is matched too.
+    let entry = EntryPoint::Custom(format!("shunt_benches::engine::{function}*"));
     let mut callgrind = Callgrind::default();
     callgrind.entry_point(entry);
     let mut config = LibraryBenchmarkConfig::default();
@@ -33,7 +37,8 @@ fn worker(kind: Kind, flows: usize) -> Worker {
     Worker::new(&workload, Spacing::Packed)
 }
 
-#[library_benchmark(config = forwarding(), setup = worker)]
+// Only `forward()` counts, neither the copy of a frame into its chunk nor its way out.
+#[library_benchmark(config = only("worker::Worker::forward"), setup = worker)]
 #[bench::untagged_64(Kind::Untagged, 64)]
 #[bench::push_64(Kind::Push, 64)]
 #[bench::pop_64(Kind::Pop, 64)]
@@ -72,13 +77,67 @@ fn parse(frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     frames
 }
 
+fn known(addresses: usize) -> Table {
+    Table::new(addresses, true)
+}
+
+fn unknown(addresses: usize) -> Table {
+    Table::new(addresses, false)
+}
+
+#[library_benchmark(config = only("table::Table::look_up"))]
+#[bench::hit_64(known(64))]
+#[bench::hit_65536(known(65_536))]
+#[bench::miss_64(unknown(64))]
+fn fdb_lookup(mut table: Table) {
+    for _ in 0..FRAMES / BURST {
+        table.look_up();
+    }
+}
+
+#[library_benchmark(config = only("table::Table::learn"))]
+#[bench::known_64(known(64), Learned::Unchanged)]
+#[bench::again_64(known(64), Learned::Refreshed)]
+#[bench::new_10000(known(10_000), Learned::New)]
+fn fdb_learn(mut table: Table, expected: Learned) {
+    for _ in 0..FRAMES / BURST {
+        match expected {
+            Learned::Refreshed => table.tick(),
+            Learned::New => table.forget(),
+            _ => {}
+        }
+        table.learn(expected);
+    }
+}
+
+// From the RX ring to the TX ring, with the fill and the completion ring.
+#[library_benchmark(config = only("trips::RingTrip::turn"))]
+#[bench::receive_and_transmit(RingTrip::new())]
+fn rings(mut trip: RingTrip) {
+    for _ in 0..FRAMES / BURST {
+        trip.play_kernel();
+        trip.turn();
+    }
+}
+
+#[library_benchmark(config = only("trips::HandoffTrip::turn"))]
+#[bench::send_and_receive(HandoffTrip::new())]
+fn handoff(mut trip: HandoffTrip) {
+    for _ in 0..FRAMES / BURST {
+        trip.turn();
+        trip.put_back();
+    }
+}
+
 mod harness {
     use super::*;
 
-    library_benchmark_group!(name = wire, benchmarks = [parse]);
-    library_benchmark_group!(name = datapath, benchmarks = [forward]);
+    library_benchmark_group!(
+        name = engine,
+        benchmarks = [parse, fdb_lookup, fdb_learn, forward, rings, handoff]
+    );
 
-    gungraun::main!(library_benchmark_groups = [wire, datapath]);
+    gungraun::main!(library_benchmark_groups = engine);
 
     pub fn run() {
         main();

@@ -8,7 +8,7 @@ pub mod config;
 pub mod counters;
 pub mod datapath;
 pub mod engine;
-mod handoff;
+pub mod handoff;
 pub mod limits;
 pub mod mem;
 pub mod port;

@@ -16,6 +16,7 @@
 mod attached;
 mod lent;
 mod mapping;
+mod plain;
 pub mod program;
 mod queue;
 mod ring;
@@ -23,6 +24,7 @@ mod socket;
 pub(in crate::port) mod system;
 mod umem;
 
+pub use plain::PlainKernel;
 pub use queue::{InFlight, LinkState, QueueCounters, XdpQueue};
 pub use socket::{OpenError, XdpConfig};
 

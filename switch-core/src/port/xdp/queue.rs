@@ -129,7 +129,7 @@ impl XdpQueue {
         Ok(queue)
     }
 
-    fn new(socket: Socket, pool: &Arc<Pool>, config: &XdpConfig) -> Self {
+    pub(super) fn new(socket: Socket, pool: &Arc<Pool>, config: &XdpConfig) -> Self {
         let zero_copy = socket.zero_copy.then_some(*config);
         Self {
             socket,
@@ -219,7 +219,7 @@ impl XdpQueue {
     }
 
     /// Lends the kernel chunks to receive into, as many as it lacks.
-    fn refill(&mut self, cache: &mut FrameCache) {
+    pub(super) fn refill(&mut self, cache: &mut FrameCache) {
         let Rings { fill, .. } = &mut self.socket.rings;
         let lack = RX_CHUNKS.saturating_sub(self.lent.rx.count()) as u32;
         for _ in 0..lack.min(fill.free(lack)) {

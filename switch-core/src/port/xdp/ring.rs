@@ -1,7 +1,7 @@
 //! The four rings of an AF_XDP socket, as xsk.h has them.
 //!
 //! A ring is made over memory that holds its positions, flags and entries: mapped from the kernel
-//! (`Ring::mapped`), or plain memory shared with a test that plays the kernel (`testing`).
+//! (`Ring::mapped`), or plain memory shared with whoever plays the kernel (`testing`).
 //! The entries are plain numbers: whatever the other side writes there, reading it is harmless, and
 //! following it is for `queue` to decide.
 
@@ -196,8 +196,7 @@ impl<T: Copy> Consumer<T> {
     }
 }
 
-/// Rings over plain memory, and the kernel's end of them.
-#[cfg(test)]
+/// Rings over plain memory, and the kernel's end of them: for tests, and for `plain`.
 pub(super) mod testing {
     use super::*;
     use crate::sync::Arc;
@@ -216,6 +215,7 @@ pub(super) mod testing {
     // SAFETY: as for `Ring`.
     unsafe impl<T: Send> Sync for PlainRing<T> {}
 
+    #[cfg(all(test, not(loom)))]
     impl<T> PlainRing<T> {
         /// What the kernel does to the words, whether it may or not.
         pub(in super::super) fn producer(&self) -> &AtomicU32 {
