@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything that must pass, from a fresh clone, in one command.
 //!
-//! There are two builds: the `ci` profile, which is fast enough for the simulation and keeps
-//! assertions, and the same library once more under `--cfg loom`. All cargo calls of the first
-//! select the same packages, so that features are unified once and nothing is built twice.
+//! There are three builds: the `ci` profile, which is fast enough for the simulation and keeps
+//! assertions; the library once more under `--cfg loom`; and the benches as they are released,
+//! because instructions are counted in what users run. All cargo calls of the first select the same
+//! packages, so that features are unified once and nothing is built twice; so do those of the last.
 
 mod watch;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::{setup, tidy};
+use crate::{bench, setup, tidy};
 
 /// Frames of the simulation; the promise in SPECIFICATION.md is about this number.
 const SIMULATION_FRAMES: &str = "10000000";
@@ -104,6 +105,11 @@ fn tests(root: &Path, target: &Path, parts: &mut Vec<Part>) {
         .current_dir(root)
         .env("RUSTFLAGS", "--cfg loom");
     libtest(parts, "loom models", loom);
+
+    step(parts, "instructions", || bench::instructions::check(root));
+    // Each bench once, without measuring: they build, and no loop allocates.
+    let smoke = "bench --package shunt-benches --bench engine -- --test";
+    step(parts, "benches", || cargo(root, smoke));
 }
 
 /// Runs something that passes or fails as a whole.
