@@ -21,6 +21,9 @@ enum Command {
     Engine(engine::Options),
     /// Measure the switch and its peers side by side (root)
     Compare(compare::Options),
+    /// The floor of the comparison: forward between two devices and do nothing else
+    #[command(name = compare::xsk::SUBCOMMAND, hide = true)]
+    PeerXsk(compare::xsk::Options),
     /// Write the report of results that were measured before
     Report(report::Options),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Sink(options) => traffic::sink(&options),
         Command::Engine(options) => engine::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::PeerXsk(options) => compare::xsk::run(&options),
         Command::Report(options) => report::run(&options),
     };
     match result {

@@ -1,15 +1,384 @@
 //! Peers side by side: set up, measured in turns, torn down.
+//!
+//! Contenders alternate within one run, in an order that rotates, so that whatever the machine
+//! does meanwhile it does to all of them; the median of the turns is kept, with the ends. Each turn
+//! has a bed of its own ([`bed`]) and begins with a look at the path ([`measure::check`]).
 
-use anyhow::{Result, bail};
+mod bed;
+mod hugepages;
+mod machine;
+mod measure;
+mod notebook;
+mod peers;
+mod plan;
+mod process;
+mod signals;
+mod visit;
+pub mod xsk;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use shunt_tests::sys;
+
+use crate::report::{
+    self,
+    results::{Engine, Missing, Point, Results},
+};
+use measure::{engine, tcp};
+use notebook::{Key, Notebook, measured};
+use peers::{
+    Peer,
+    ovs_dpdk::{self, OvsDpdk},
+};
+use plan::{Pace, Subject, order};
+use visit::Visit;
 
 /// What `shunt-bench compare` is told.
 #[derive(Debug, clap::Args)]
-pub struct Options {}
+pub struct Options {
+    /// About 3 minutes: frames of 64 bytes, TCP, round trips, engines
+    #[arg(long)]
+    quick: bool,
+    /// Only these: shunt, shunt-2, bridge, ovs-afxdp, testpmd, xsk-rs, redirect, ovs-dpdk
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = name)]
+    only: Vec<String>,
+    /// Only these measurements
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    measure: Vec<Subject>,
+    /// How often each is measured
+    #[arg(long, value_name = "N")]
+    turns: Option<usize>,
+    /// Where report and results are written
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Shortest times, to test the command itself
+    #[arg(long, hide = true)]
+    tiny: bool,
+}
+
+fn name(name: &str) -> Result<String, String> {
+    let known = Peer::ALL.map(Peer::name);
+    match known.contains(&name) || name == ovs_dpdk::NAME {
+        true => Ok(name.to_owned()),
+        false => Err(format!("one of {}, {}", known.join(", "), ovs_dpdk::NAME)),
+    }
+}
 
 /// Measures every contender that is installed, and writes the report.
 ///
 /// # Errors
-/// When the machine cannot be set up for it.
-pub fn run(_options: &Options) -> Result<()> {
-    bail!("not there yet")
+/// When the machine cannot be set up for it, and when a signal asks for the end; everything that
+/// was made is gone then, too.
+pub fn run(options: &Options) -> Result<()> {
+    ensure!(
+        sys::is_root(),
+        "this makes network namespaces and loads eBPF programs, and needs root; run: sudo \
+         --preserve-env=HOME env \"PATH=$PATH\" cargo xtask bench compare"
+    );
+    signals::catch().context("catch signals")?;
+    bed::check_tools()?;
+    hugepages::restore_after_a_kill();
+    let mut run = Run::new(options)?;
+    let watch = machine::Watch::begin();
+    run.contenders()?;
+    if run.wants(Subject::Engine) {
+        run.engines()?;
+    }
+    run.results.setting.disturbance.extend(watch.end());
+    run.write()
+}
+
+/// A run, as far as it has come.
+struct Run<'a> {
+    options: &'a Options,
+    pace: Pace,
+    turns: usize,
+    begin: Instant,
+    contenders: Vec<Peer>,
+    notebooks: BTreeMap<Peer, Notebook>,
+    results: Results,
+}
+
+impl<'a> Run<'a> {
+    fn new(options: &'a Options) -> Result<Self> {
+        let pace = match (options.tiny, options.quick) {
+            (true, _) => Pace::TINY,
+            (_, true) => Pace::QUICK,
+            _ => Pace::FULL,
+        };
+        let turns = options.turns.unwrap_or(pace.turns);
+        ensure!(turns > 0, "--turns must be at least 1");
+        let mut run = Self {
+            options,
+            pace,
+            turns,
+            begin: Instant::now(),
+            contenders: Vec::new(),
+            notebooks: BTreeMap::new(),
+            results: Results::default(),
+        };
+        for peer in Peer::ALL {
+            if !run.takes_part(peer.name()) {
+                continue;
+            }
+            match peer.missing() {
+                None => run.contenders.push(peer),
+                Some(missing) => run.leave_out(missing),
+            }
+        }
+        run.results.setting = machine::setting(&run.contenders);
+        Ok(run)
+    }
+
+    fn takes_part(&self, name: &str) -> bool {
+        self.options.only.is_empty() || self.options.only.iter().any(|it| it == name)
+    }
+
+    fn wants(&self, subject: Subject) -> bool {
+        match (self.options.measure.is_empty(), self.options.quick) {
+            (false, _) => self.options.measure.contains(&subject),
+            (true, true) => Subject::QUICK.contains(&subject),
+            (true, false) => true,
+        }
+    }
+
+    fn leave_out(&mut self, missing: Missing) {
+        let Missing {
+            name,
+            reason,
+            remedy,
+        } = &missing;
+        eprintln!("{name} is left out: {reason}; {remedy}");
+        self.results.missing.push(missing);
+    }
+
+    /// All turns of all contenders: first what each can do, then what all do under one load, then
+    /// what is measured once.
+    fn contenders(&mut self) -> Result<()> {
+        use Subject::{
+            Cpu, Flows, Idle, Latency, Learning, Loss, Macs, Memory, Ports, RoundTrip, Tcp,
+            Throughput,
+        };
+        let alone = [Throughput, Flows, Macs, RoundTrip, Tcp, Idle, Memory];
+        let together = [Loss, Latency, Cpu];
+        let once = [Ports, Learning];
+        if let Some(missing) = peers::missing("TCP", tcp::NEEDS) {
+            self.leave_out(missing);
+        }
+        self.phase(&alone, self.turns, &[])?;
+        let rates = self.slowest().map(visit::rates).unwrap_or_default();
+        if rates.is_empty() && together.iter().any(|it| self.wants(*it)) {
+            eprintln!("loss and latency need the throughput of 64-byte frames: left out");
+        }
+        let together = match rates.is_empty() {
+            true => &together[2..],
+            false => &together[..],
+        };
+        self.phase(together, self.turns.min(2), &rates)?;
+        self.phase(&once, 1, &[])
+    }
+
+    /// What the slowest contender forwards of the smallest frames. Where the machine disturbs the
+    /// search for loss too much, half of what passes at full load is taken to be free of it.
+    fn slowest(&self) -> Option<f64> {
+        let size = *self.pace.sizes.first()?;
+        let rate = |notebook: &Notebook| {
+            let zero_loss = notebook.measured(Key::ZeroLoss { size })?.median;
+            let overload = notebook.measured(Key::Overload { size })?.median;
+            Some(zero_loss.max(overload / 2.0))
+        };
+        let rates = self.notebooks.values().filter_map(rate);
+        rates.min_by(f64::total_cmp)
+    }
+
+    fn phase(&mut self, subjects: &[Subject], turns: usize, rates: &[f64]) -> Result<()> {
+        let subjects: Vec<Subject> = subjects
+            .iter()
+            .copied()
+            .filter(|it| self.wants(*it))
+            .collect();
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        for turn in 0..turns {
+            if turn > 0 && self.begin.elapsed() > self.pace.limit {
+                let sentence =
+                    format!("{subjects:?}: only {turn} of {turns} turns, for lack of time");
+                eprintln!("{sentence}");
+                self.results.setting.disturbance.push(sentence);
+                break;
+            }
+            for peer in order(&self.contenders, turn) {
+                self.visit(peer, &subjects, turn, turns, rates)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(
+        &mut self,
+        peer: Peer,
+        subjects: &[Subject],
+        turn: usize,
+        turns: usize,
+        rates: &[f64],
+    ) -> Result<()> {
+        let seconds = self.begin.elapsed().as_secs();
+        eprintln!(
+            "[{:2}:{:02}] turn {} of {turns}: {}: {}",
+            seconds / 60,
+            seconds % 60,
+            turn + 1,
+            peer.name(),
+            subjects
+                .iter()
+                .map(|it| format!("{it:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+                .to_lowercase()
+        );
+        let mut complaints = Vec::new();
+        let mut visit = Visit {
+            peer,
+            pace: &self.pace,
+            rates,
+            notebook: self.notebooks.entry(peer).or_default(),
+            complaints: &mut complaints,
+        };
+        let result = visit.run(subjects);
+        self.results.setting.disturbance.append(&mut complaints);
+        let Err(error) = result else {
+            return Ok(());
+        };
+        signals::check()?;
+        let sentence = format!("{}: {error:#}", peer.name());
+        if self.notebooks[&peer].is_empty() {
+            self.contenders.retain(|it| *it != peer);
+            self.notebooks.remove(&peer);
+            self.leave_out(Missing {
+                name: peer.name().to_owned(),
+                reason: format!("{error:#}"),
+                remedy: "see the reason".to_owned(),
+            });
+        } else {
+            eprintln!("  {sentence}");
+            self.results.setting.disturbance.push(sentence);
+        }
+        Ok(())
+    }
+
+    /// Ours beside the peer, in turns, for each number of flows; then ours alone by addresses.
+    fn engines(&mut self) -> Result<()> {
+        let ours = self.takes_part(engine::OURS);
+        let mut peer = self.takes_part(ovs_dpdk::NAME);
+        if peer && let Some(missing) = peers::missing(ovs_dpdk::NAME, ovs_dpdk::NEEDS) {
+            self.leave_out(missing);
+            peer = false;
+        }
+        let (mut own_points, mut peer_points, mut mac_points) = (vec![], vec![], vec![]);
+        for &flows in self.pace.engine_flows {
+            eprintln!("engines without I/O: {flows} flows");
+            let with_peer = peer && flows <= ovs_dpdk::MOST_FLOWS;
+            let found = engines_by_flows(flows, ours, with_peer, self.turns, self.pace.engine);
+            let (own, theirs, failed) = found?;
+            let point = |numbers: &[f64]| {
+                let count = flows as u64;
+                measured(numbers).map(|fps| Point { count, fps })
+            };
+            own_points.extend(point(&own));
+            peer_points.extend(point(&theirs));
+            if let Some(error) = failed {
+                peer = false;
+                self.leave_out(Missing {
+                    name: ovs_dpdk::NAME.to_owned(),
+                    reason: format!("{error:#}"),
+                    remedy: "see the reason".to_owned(),
+                });
+            }
+        }
+        for &macs in self.pace.engine_macs.iter().filter(|_| ours) {
+            let turn = |_| Ok(engine::ours_by_macs(macs, self.pace.engine)?.fps());
+            let numbers: Vec<f64> = (0..self.turns).map(turn).collect::<Result<_>>()?;
+            let count = macs as u64;
+            mac_points.extend(measured(&numbers).map(|fps| Point { count, fps }));
+        }
+        let engine = |name: &str, description: &str, by_flows, by_macs| Engine {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            by_flows,
+            by_macs,
+        };
+        if !own_points.is_empty() {
+            let engine = engine(engine::OURS, engine::DESCRIPTION, own_points, mac_points);
+            self.results.engines.push(engine);
+        }
+        if !peer_points.is_empty() {
+            let engine = engine(ovs_dpdk::NAME, ovs_dpdk::DESCRIPTION, peer_points, vec![]);
+            self.results.engines.push(engine);
+        }
+        Ok(())
+    }
+
+    fn write(mut self) -> Result<()> {
+        for peer in &self.contenders {
+            if let Some(notebook) = self.notebooks.get(peer)
+                && !notebook.is_empty()
+            {
+                self.results.contenders.push(notebook.contender(*peer));
+            }
+        }
+        if self.results.contenders.is_empty() && self.results.engines.is_empty() {
+            bail!("nobody was measured");
+        }
+        let out = &self.options.out;
+        fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        report::write(&self.results, out)
+    }
+}
+
+/// Frames a second of both engines in each turn, and why the peer was not measured.
+type Rates = (Vec<f64>, Vec<f64>, Option<anyhow::Error>);
+
+fn engines_by_flows(
+    flows: usize,
+    with_ours: bool,
+    with_peer: bool,
+    turns: usize,
+    length: Duration,
+) -> Result<Rates> {
+    let (mut own, mut theirs, mut failed) = (vec![], vec![], None);
+    let mut peer = None;
+    if with_peer {
+        match OvsDpdk::start(flows).and_then(|ovs| ovs.pause().map(|()| ovs)) {
+            Ok(ovs) => peer = Some(ovs),
+            Err(error) => failed = Some(error),
+        }
+        signals::check()?;
+    }
+    for _ in 0..turns {
+        if with_ours {
+            own.push(engine::ours_by_flows(flows, length)?.fps());
+        }
+        if let Some(ovs) = &peer {
+            match engine::peer(ovs, length) {
+                Ok(fps) => theirs.push(fps),
+                Err(error) => {
+                    signals::check()?;
+                    failed = Some(error);
+                    peer = None;
+                }
+            }
+        }
+    }
+    if let Some(ovs) = peer {
+        ovs.resume()?;
+        ovs.tear_down()?;
+    }
+    Ok((own, theirs, failed))
 }

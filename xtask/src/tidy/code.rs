@@ -12,6 +12,8 @@ const ISLANDS: &[&str] = &[
     "benches/alloc.rs",
     "benches/ebpf/",
     "benches/src/alloc.rs",
+    "benches/src/compare/signals.rs",
+    "benches/src/compare/xsk.rs",
     "benches/src/traffic/sys.rs",
     "tests/src/alloc.rs",
     "tests/src/peer.rs",

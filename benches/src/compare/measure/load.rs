@@ -1,0 +1,135 @@
+//! Frames from the first guest to the second: offered, counted, timed.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    super::{
+        bed::{Bed, GUEST_CORE, GUEST_DEVICE},
+        peers::Peer,
+        signals,
+    },
+    search::Trial,
+};
+use crate::traffic::{Device, Generator, Histogram, Length, Rate, Shape, Sink, SinkMode, Size};
+
+/// Time in which no frame arrives when none is on its way any more.
+const ARRIVAL: Duration = Duration::from_millis(15);
+/// How often that is looked at.
+const MOST_LOOKS: usize = 200;
+/// Frames a second at which a switch is told where addresses are: none loses at that.
+const ANNOUNCING_FPS: f64 = 50_000.0;
+/// How often that is tried, until every address has arrived.
+const ANNOUNCEMENTS: usize = 5;
+
+/// Frames that go through a contender, from one guest to its partner.
+pub struct Load {
+    generator: Generator,
+    sink: Sink,
+}
+
+/// What a trial has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Frames and rates.
+    pub trial: Trial,
+    /// Time on the way.
+    pub latency: Histogram,
+}
+
+/// Frames of one size, 0 for IMIX, in one flow between two addresses.
+#[must_use]
+pub fn shape(size: usize) -> Shape {
+    let mut shape = Shape::new(if size == 0 { 60 } else { size });
+    if size == 0 {
+        shape.size = Size::Imix;
+    }
+    shape
+}
+
+impl Load {
+    /// Between the guests `from` and `to` of a bed. The contender learns where the frames'
+    /// addresses are, if it learns at all.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program, or addresses do not get through.
+    pub fn new(bed: &Bed, peer: Peer, shape: &Shape, from: usize, to: usize) -> Result<Self> {
+        let device = |guest: usize| {
+            let name = bed.guests[guest].namespace.name();
+            Device::open(Some(name), GUEST_DEVICE)
+        };
+        let (near, far) = (device(from)?, device(to)?);
+        if peer.learns() {
+            announce(&near, &far, shape).context("tell the switch where addresses are")?;
+        }
+        Ok(Self {
+            generator: Generator::new(&near, shape)?,
+            sink: Sink::attach(&far, SinkMode::Native)?,
+        })
+    }
+
+    /// Offers frames for so long: at a rate, or as many as there can be.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the frames of somebody else arrive.
+    pub fn offer(&mut self, rate: Option<f64>, length: Duration) -> Result<Seen> {
+        signals::check()?;
+        self.drain()?;
+        let rate = rate.map_or(Rate::Full, Rate::PerSecond);
+        let length = Length::Time(length);
+        let sent = self.generator.run(rate, length, Some(GUEST_CORE))?;
+        let (received, latency) = self.drain()?;
+        let seconds = sent.took.as_secs_f64();
+        Ok(Seen {
+            trial: Trial {
+                offered_fps: sent.made_per_second(),
+                sent: sent.made,
+                received,
+                received_fps: received as f64 / seconds,
+            },
+            latency,
+        })
+    }
+
+    /// Waits until no frame is on its way any more: what is late is of this trial, not of the
+    /// next. Gives how many frames have come since the last call, and their times.
+    fn drain(&mut self) -> Result<(u64, Histogram)> {
+        let (mut frames, mut latency) = (0, Histogram::default());
+        for _ in 0..MOST_LOOKS {
+            thread::sleep(ARRIVAL);
+            let received = self.sink.take()?;
+            frames += received.frames;
+            latency.add(&received.latency);
+            if received.frames == 0 {
+                return Ok((frames, latency));
+            }
+        }
+        anyhow::bail!("frames arrive long after the last was sent");
+    }
+}
+
+/// Lets the far guest send one frame from each address, and checks that all come through.
+fn announce(near: &Device, far: &Device, shape: &Shape) -> Result<()> {
+    let announcement = shape.announcement();
+    let mut heard = 0;
+    for _ in 0..ANNOUNCEMENTS {
+        signals::check()?;
+        let mut sink = Sink::attach(near, SinkMode::Native)?;
+        let mut generator = Generator::new(far, &announcement)?;
+        let rate = Rate::PerSecond(ANNOUNCING_FPS);
+        let length = Length::Count(announcement.source_macs);
+        generator.run(rate, length, Some(GUEST_CORE))?;
+        thread::sleep(2 * ARRIVAL);
+        heard = sink.take()?.frames;
+        if heard >= announcement.source_macs {
+            return Ok(());
+        }
+    }
+    ensure!(
+        heard >= announcement.source_macs,
+        "{heard} of {} announcements arrived",
+        announcement.source_macs
+    );
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! Programs that run beside a measurement, and what they take of the machine.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use shunt_tests::{netns::Namespace, sys};
+
+/// Time that a program has to end after SIGTERM.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// A program in a namespace, which ends with us: by SIGTERM when this is dropped, by SIGKILL when
+/// we are killed ourselves.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program with these arguments, which logs into a file of the folder.
+    ///
+    /// To be called by the thread that goes on for as long as the program shall: the kernel kills
+    /// it when that thread ends.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        namespace: &Namespace,
+        folder: &Path,
+        program: &str,
+        complete: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
+        let name = Path::new(program).file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let log = folder.join(format!("{name}.out"));
+        let output = File::create(&log).with_context(|| log.display().to_string())?;
+        // Each of them becomes the next: the pid is the program's in the end.
+        let mut command = namespace.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", program]);
+        complete(&mut command);
+        // Ctrl-C is for us alone: we end the program when nobody measures it any more.
+        command.process_group(0);
+        command.stdin(Stdio::piped());
+        command.stdout(output.try_clone()?).stderr(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("start {name} by `ip netns exec`"))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has written.
+    #[must_use]
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Goes on while it runs.
+    ///
+    /// # Errors
+    /// When it has ended; with the end of what it wrote.
+    pub fn check_running(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!(
+                "{} has ended ({status}): {}",
+                self.name,
+                last_lines(&self.output(), 6)
+            ),
+        }
+    }
+
+    /// Stops it where it is, until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn pause(&self) -> Result<()> {
+        Ok(sys::signal(&self.child, libc::SIGSTOP)?)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn resume(&self) -> Result<()> {
+        Ok(sys::signal(&self.child, libc::SIGCONT)?)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        sys::signal(&self.child, sys::SIGTERM)?;
+        self.resume()?;
+        let deadline = Instant::now() + END_LIMIT;
+        while Instant::now() < deadline {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        bail!("{} did not end in {END_LIMIT:?} and was killed", self.name)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// The end of a text, for a message.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().filter(|it| !it.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join(" / ")
+}
+
+/// Runs a command to its end and gives what it printed.
+///
+/// # Errors
+/// When it cannot be started or ends with another code than 0; with what it wrote.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{}: {}: {}",
+        words(command),
+        output.status,
+        last_lines(
+            &format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)),
+            6
+        )
+    );
+    Ok(text)
+}
+
+/// The first words of a command, for a message.
+fn words(command: &Command) -> String {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let shown = words
+        .iter()
+        .take(8)
+        .map(|it| &**it)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let rest = if words.len() > 8 { " .." } else { "" };
+    format!("`{shown}{rest}`")
+}
+
+/// Where a program is: in a directory of `PATH`, or in one that only root has there.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let for_root = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut directories = std::env::split_paths(&path).chain(for_root);
+    directories.find_map(|directory| Some(directory.join(name)).filter(|it| it.is_file()))
+}
+
+/// Time on all cores that the threads of some processes have run, to the nanosecond
+/// (Documentation/scheduler/sched-stats.rst).
+///
+/// # Errors
+/// When a process has ended.
+pub fn thread_time(pids: &[u32]) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for pid in pids {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        for thread in threads.with_context(|| format!("process {pid}"))? {
+            // A thread may end meanwhile: its time is not in the sum afterwards either.
+            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else {
+                continue;
+            };
+            sum += parse_schedstat(&text).with_context(|| format!("schedstat: {text:?}"))?;
+        }
+    }
+    Ok(sum)
+}
+
+fn parse_schedstat(text: &str) -> Option<Duration> {
+    let running = text.split_whitespace().next()?;
+    running.parse().ok().map(Duration::from_nanos)
+}
+
+/// Resident memory of some processes in MiB, shared memory included.
+///
+/// # Errors
+/// When a process has ended.
+pub fn resident_mib(pids: &[u32]) -> Result<f64> {
+    let mut kib = 0;
+    for pid in pids {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))
+            .with_context(|| format!("process {pid}"))?;
+        kib += parse_resident(&status).with_context(|| format!("VmRSS of process {pid}"))?;
+    }
+    Ok(kib as f64 / 1024.0)
+}
+
+fn parse_resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// Time that the machine's cores have been busy: user, nice, system, irq and softirq of
+/// `/proc/stat`, in steps of 10 ms. What a hypervisor took (steal) is not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// All cores together.
+    pub busy: Duration,
+    /// Time that the hypervisor did not let them run.
+    pub stolen: Duration,
+}
+
+impl Busy {
+    /// Since the machine was started.
+    ///
+    /// # Errors
+    /// When `/proc/stat` is not as proc(5) says.
+    pub fn now() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat")?;
+        Self::parse(&text).context("/proc/stat")
+    }
+
+    /// Since an earlier moment.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            busy: self.busy.saturating_sub(earlier.busy),
+            stolen: self.stolen.saturating_sub(earlier.stolen),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let line = text.lines().find_map(|it| it.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .map_while(|it| it.parse().ok())
+            .collect();
+        let [user, nice, system, _idle, _wait, irq, softirq, steal, ..] = ticks[..] else {
+            return None;
+        };
+        // USER_HZ is 100 on all machines that we build for.
+        let time = |ticks: u64| Duration::from_millis(ticks * 10);
+        Some(Self {
+            busy: time(user + nice + system + irq + softirq),
+            stolen: time(steal),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_texts_are_understood() {
+        assert_eq!(
+            parse_schedstat("1500000000 27 9\n"),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(parse_schedstat(""), None);
+        assert_eq!(
+            parse_resident("Name:\ta\nVmRSS:\t    2048 kB\n"),
+            Some(2048)
+        );
+        let busy = Busy::parse("cpu  100 20 30 4000 50 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n");
+        let expected = Busy {
+            busy: Duration::from_millis(1630),
+            stolen: Duration::from_millis(80),
+        };
+        assert_eq!(busy, Some(expected));
+        assert_eq!(Busy::parse("cpu  1 2\n"), None);
+    }
+
+    #[test]
+    fn the_machine_gets_busier() {
+        let before = (
+            Busy::now().expect("stat"),
+            thread_time(&[std::process::id()]),
+        );
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(60) {}
+        let busy = Busy::now().expect("stat").since(before.0);
+        assert!(busy.busy >= Duration::from_millis(30), "{busy:?}");
+        let ran = thread_time(&[std::process::id()]).expect("time") - before.1.expect("time");
+        assert!(ran >= Duration::from_millis(30), "{ran:?}");
+        assert!(resident_mib(&[std::process::id()]).expect("memory") > 1.0);
+    }
+
+    #[test]
+    fn only_the_end_of_a_log_is_told() {
+        assert_eq!(last_lines("a\nb\n\nc\n", 2), "b / c");
+        assert_eq!(last_lines("", 2), "");
+    }
+}
