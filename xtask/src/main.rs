@@ -19,7 +19,11 @@ use clap::Parser;
 #[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
 enum Chore {
     /// Find or install what the eBPF build and the tests need
-    Setup,
+    Setup {
+        /// And the switches that `cargo xtask bench compare` measures beside this one
+        #[arg(long)]
+        peers: bool,
+    },
     /// Build the daemon and its client: target/release/shunt
     Build,
     /// Show the switch at work: hosts, guests and a tagged wire, in network namespaces (root)
@@ -38,7 +42,10 @@ fn main() -> ExitCode {
         .parent()
         .expect("xtask is in the workspace");
     let result = match Chore::parse() {
-        Chore::Setup => setup::run(root),
+        Chore::Setup { peers } => setup::run(root).and_then(|()| match peers {
+            true => setup::peers(),
+            false => Ok(()),
+        }),
         Chore::Build => build::run(root),
         Chore::Demo(options) => demo::run(root, &options),
         Chore::Bench(options) => bench::run(root, &options),

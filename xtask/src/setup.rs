@@ -29,6 +29,14 @@ pub fn run(root: &Path) -> Result<()> {
     provide(root, Purpose::Test)
 }
 
+/// Finds or installs the peers of `cargo xtask bench compare`.
+///
+/// # Errors
+/// As [`run`].
+pub fn peers() -> Result<()> {
+    packages::peers()
+}
+
 /// Finds or installs what `cargo xtask build` needs.
 ///
 /// # Errors

@@ -118,8 +118,8 @@ impl Pace {
 
     /// For a test of all this: nothing that it finds is worth anything.
     pub const TINY: Self = Self {
-        trial: Duration::from_millis(50),
-        long_trial: Duration::from_millis(50),
+        trial: Duration::from_millis(150),
+        long_trial: Duration::from_millis(150),
         tcp: Duration::from_secs(1),
         round_trip: Duration::from_millis(50),
         idle: Duration::from_millis(100),

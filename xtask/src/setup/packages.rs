@@ -133,6 +133,44 @@ pub fn provide(purpose: Purpose) -> Result<()> {
     Ok(())
 }
 
+/// What Debian calls the peers of the comparison, which is measured without those that are not
+/// there. The daemons that the packages start are not what is measured, and may be off.
+const PEERS: &[(Probe, &str)] = &[
+    (Probe::Program("ovs-vswitchd"), "openvswitch-switch"),
+    (
+        Probe::Program("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"),
+        "openvswitch-switch-dpdk",
+    ),
+    (Probe::Program("dpdk-testpmd"), "dpdk-dev"),
+    (Probe::Program("iperf3"), "iperf3"),
+];
+/// The driver that DPDK's forwarder loads for AF_XDP: its package is called after the version.
+const AF_XDP_DRIVERS: [&str; 3] = [
+    "librte-net-af-xdp23",
+    "librte-net-af-xdp24",
+    "librte-net-af-xdp25",
+];
+
+/// Finds or installs the peers of the comparison.
+///
+/// # Errors
+/// As [`provide`].
+pub fn peers() -> Result<()> {
+    let (there, missing): (Vec<_>, Vec<_>) = PEERS.iter().partition(|(probe, _)| probe.is_there());
+    for (probe, _) in there {
+        found(probe.name());
+    }
+    let missing: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        apt(missing.iter().copied())?;
+        installed(&missing.join(", "));
+    }
+    let Some(driver) = AF_XDP_DRIVERS.into_iter().find(|it| is_available(it)) else {
+        bail!("apt knows no driver of DPDK for AF_XDP: {AF_XDP_DRIVERS:?}");
+    };
+    apt([driver])
+}
+
 /// Whether apt knows the package.
 pub fn is_available(package: &str) -> bool {
     let mut command = Command::new("apt-cache");

@@ -36,8 +36,12 @@ pub const NEEDS: &[(&str, &str)] = &[
 const PAGES: u64 = 512;
 /// The most flows whose frames fit into the buffers.
 pub const MOST_FLOWS: usize = 65_536;
-/// Time for flow caches and predictors to fill, after the flows are there.
-const WARM_UP: Duration = Duration::from_millis(1500);
+/// Time for all flows to be set up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long is looked whether they are.
+const LOOK: Duration = Duration::from_millis(300);
+/// Time for caches and predictors to fill, after the flows are there.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// The whole set-up, for one capture.
 #[derive(Debug)]
@@ -88,12 +92,26 @@ impl OvsDpdk {
         learn_destinations(&daemons, flows)?;
         // Frames come from here on, when all destinations are known.
         add_source(&daemons, &source)?;
-        signals::sleep(WARM_UP)?;
-        Ok(Self {
+        let ovs = Self {
             daemons,
             _pages: pages,
             _namespace: namespace,
-        })
+        };
+        signals::wait_for("all flows are in the caches", PATIENCE, || {
+            let stats = ovs.stats_of(LOOK)?;
+            let is_warm = stats.received > 0 && stats.missed * 1000 < stats.received;
+            Ok(is_warm.then_some(()))
+        })?;
+        signals::sleep(WARM_UP)?;
+        Ok(ovs)
+    }
+
+    /// What the forwarding thread does in so long.
+    fn stats_of(&self, length: Duration) -> Result<PmdStats> {
+        self.daemons.appctl(&["dpif-netdev/pmd-stats-clear"])?;
+        signals::sleep(length)?;
+        let text = self.daemons.appctl(&["dpif-netdev/pmd-stats-show"])?;
+        PmdStats::parse(&text).with_context(|| format!("statistics in {text}"))
     }
 
     /// Lets it run for so long, and says how fast it was.
@@ -105,13 +123,11 @@ impl OvsDpdk {
             let text = self.daemons.appctl(&["dpctl/show", "-s"])?;
             parse_counts(&text).with_context(|| format!("counts in {text}"))
         };
-        self.daemons.appctl(&["dpif-netdev/pmd-stats-clear"])?;
-        let (begin, before) = (Instant::now(), counts()?);
-        signals::sleep(length)?;
+        let before = counts()?;
+        let begin = Instant::now();
+        let stats = self.stats_of(length)?;
         let after = counts()?;
         let elapsed = begin.elapsed();
-        let text = self.daemons.appctl(&["dpif-netdev/pmd-stats-show"])?;
-        let stats = PmdStats::parse(&text).with_context(|| format!("statistics in {text}"))?;
         let sent = after.0 - before.0;
         let elsewhere = after.1 - before.1;
         ensure!(

@@ -21,6 +21,8 @@ pub const NEEDS: &[(&str, &str)] = &[
 ];
 const DRIVER: &str = "/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0/librte_net_af_xdp.so.23.0";
 
+/// Its rings hold some 4096 of them, on either side.
+const BUFFERS_A_PORT: usize = 8192;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn set_up(bed: &Bed) -> Result<Running> {
@@ -38,7 +40,9 @@ pub fn set_up(bed: &Bed) -> Result<Running> {
         for (number, device) in bed.near_devices().enumerate() {
             command.args(["--vdev", &format!("net_af_xdp{number},iface={device}")]);
         }
-        command.args(["--", "--forward-mode=io", "--total-num-mbufs=16384"]);
+        let buffers = BUFFERS_A_PORT * bed.guests.len();
+        command.args(["--", "--forward-mode=io"]);
+        command.arg(format!("--total-num-mbufs={buffers}"));
         command.args(["--auto-start", "--nb-cores=1"]);
     })?;
     wait_for("testpmd forwards", PATIENCE, || {
