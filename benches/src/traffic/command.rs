@@ -161,7 +161,7 @@ fn sent_lines(sent: &Sent) -> Vec<(&'static str, String)> {
         let part = sent.given_up.as_secs_f64() / seconds * 100.0;
         lines.push((
             "left out",
-            format!("{part:.3} % of the time, for other programs had it"),
+            format!("{part:.3} % of the time, in which something else had the core"),
         ));
     }
     lines

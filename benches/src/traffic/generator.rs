@@ -87,7 +87,7 @@ pub struct Sent {
     /// How much later than due bursts were; empty at full rate.
     pub lateness: Histogram,
     /// Part of the time that the generator could not send in and has not caught up with: at a rate
-    /// that one core can make, other programs had it.
+    /// that one core can make, something else had the core.
     pub given_up: Duration,
     /// Frames of a burst.
     pub burst: u32,

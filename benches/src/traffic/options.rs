@@ -14,14 +14,14 @@ use super::{
 const GEN_HELP: &str = "\
 Examples:
   # As many minimum frames as one core makes, for 10 seconds
-  shunt-bench gen --netns left --device guest0 --dst 02:53:48:00:00:02
+  cargo xtask bench gen --netns left --device guest0 --dst 02:53:48:00:00:02
 
   # Exactly 100 000 frames a second of the simple IMIX in 64 flows, tagged, from core 0
-  shunt-bench gen --netns left --device guest0 --dst 02:53:48:00:00:02 \\
+  cargo xtask bench gen --netns left --device guest0 --dst 02:53:48:00:00:02 \\
       --rate 100k --size imix --flows 64 --vlan 20 --core 0
 
   # Let a switch learn where 1000 addresses are: at the device where they shall arrive
-  shunt-bench gen --netns right --device guest0 --dst-macs 1000 --announce
+  cargo xtask bench gen --netns right --device guest0 --dst-macs 1000 --announce
 
 A size is that of the whole frame with its FCS of 4 bytes, as RFC 2544 has it: 64 to 9022. IMIX
 is 7 frames of 64, 4 of 594 and 1 of 1518 bytes. Frames of more than 3396 bytes do not fit into
@@ -73,7 +73,7 @@ pub struct GenOptions {
     /// How frames get to the device; XDP live frames if they fit
     #[arg(long, value_name = "WAY")]
     pub(super) via: Option<Way>,
-    /// Do not write the time into frames: a little faster, but no latency
+    /// Do not write the time into frames: up to twice as fast, and no latency
     #[arg(long)]
     pub(super) no_stamp: bool,
     /// Send one frame from each of the destination addresses, and nothing to them
@@ -93,10 +93,10 @@ pub struct GenOptions {
 const SINK_HELP: &str = "\
 Examples:
   # Until Ctrl-C
-  shunt-bench sink --netns right --device guest0
+  cargo xtask bench sink --netns right --device guest0
 
   # For 10 seconds, one line of JSON for each and one for all
-  shunt-bench sink --netns right --device guest0 --seconds 10 -o json
+  cargo xtask bench sink --netns right --device guest0 --seconds 10 -o json
 
 It drops everything that the device receives, what is not a generator's too, and counts the
 latter as foreign. Sizes and bytes are with FCS. A generator on the same machine writes the time
