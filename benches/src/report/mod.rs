@@ -38,7 +38,7 @@ const RESULTS: &str = "results.json";
 pub struct Options {
     /// The results of a run, as `compare` has written them
     results: PathBuf,
-    /// Write the report, its plots and the results into this directory
+    /// Write README.md, its plots and the results into this directory, too
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -110,6 +110,14 @@ impl Measured {
             turns: 1,
         }
     }
+
+    /// A number without spread, which every turn would give.
+    pub fn exactly(value: f64) -> Self {
+        Self {
+            turns: usize::MAX,
+            ..Self::once(value)
+        }
+    }
 }
 
 /// What a contender is for in the comparison.

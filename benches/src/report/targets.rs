@@ -180,33 +180,33 @@ fn judge(ratio: Option<Ratio>, bound: Bound) -> (String, Verdict, String) {
     (ratio.format_range(&bound.ends()), verdict, note.to_owned())
 }
 
-/// A number that has a bound itself.
-fn single(what: &str, value: Side, unit: &str, bound: Bound) -> Target {
+/// A number that has a bound itself. `sign` is what stands behind it.
+fn single(what: &str, value: Side, (unit, sign): (Unit, &str), bound: Bound) -> Target {
     let [must, aim] =
-        [0, 1].map(|end| format!("{} {}{unit}", bound.sign()[end], bound.ends()[end]));
-    let shown = value.as_ref().map(|value| {
-        let ratio = Ratio::new(value, &Measured::once(1.0));
-        let middle = ratio
-            .map(|ratio| ratio.format(&bound.ends()))
-            .unwrap_or_default();
-        match value.turns {
-            0 | 1 => format!("{middle}{unit}"),
-            _ => format!("{middle}{unit} ({:.2}–{:.2})", value.min, value.max),
-        }
-    });
-    let verdict = value
-        .as_ref()
-        .map_or(Verdict::NotMeasured, |value| bound.verdict(value.median));
-    Target {
+        [0, 1].map(|end| format!("{} {}{sign}", bound.sign()[end], bound.ends()[end]));
+    let mut target = Target {
         what: what.to_owned(),
-        ours: shown.unwrap_or_else(|_| "–".to_owned()),
+        ours: "–".to_owned(),
         peer: String::new(),
         ratio: String::new(),
         must,
         aim,
-        verdict,
-        note: value.err().unwrap_or_default(),
+        verdict: Verdict::NotMeasured,
+        note: String::new(),
+    };
+    // A number is a ratio to 1, and is written with the same care for the bounds.
+    let judged = value.map(|value| (value, Ratio::new(&value, &Measured::exactly(1.0))));
+    match judged {
+        Err(missing) => target.note = missing,
+        Ok((value, ratio)) => {
+            let middle = ratio.map_or(String::new(), |it| it.format(&bound.ends()));
+            target.ours = format!("{middle}{sign} {}", unit.range(&value))
+                .trim_end()
+                .to_owned();
+            (_, target.verdict, target.note) = judge(ratio, bound);
+        }
     }
+    target
 }
 
 fn engine<'a>(results: &'a Results, name: &str) -> Result<&'a Engine, String> {
@@ -242,7 +242,7 @@ fn instructions(results: &Results) -> Target {
     let mut target = single(
         "instructions a frame in forward(), learning and VLAN, 64 flows",
         value.ok_or_else(|| "the instructions were not counted".to_owned()),
-        "",
+        (Unit::Count, ""),
         Bound::AtMost(150.0, 90.0),
     );
     if let Some((case, _)) = worst {
@@ -319,7 +319,7 @@ fn idle(results: &Results) -> Target {
     single(
         "CPU when idle, of one core",
         ours.ok_or_else(missing),
-        " %",
+        (Unit::Percent, " %"),
         Bound::Below(1.0, 0.1),
     )
 }

@@ -81,7 +81,8 @@ impl Peer {
         match self {
             Self::Shunt => Kind::Ours,
             // The report compares one of ours with everybody else.
-            Self::ShuntTwo | Self::Bridge | Self::OvsAfxdp | Self::Testpmd => Kind::Peer,
+            Self::ShuntTwo => Kind::Variant,
+            Self::Bridge | Self::OvsAfxdp | Self::Testpmd => Kind::Peer,
             Self::XskRs => Kind::Floor,
             Self::Redirect => Kind::Limit,
         }
