@@ -24,7 +24,7 @@ enum Command {
     /// The floor of the comparison: forward between two devices and do nothing else
     #[command(name = compare::xsk::SUBCOMMAND, hide = true)]
     PeerXsk(compare::xsk::Options),
-    /// Write the report of results that were measured before
+    /// Show the tables of results that were measured before, or write their report
     Report(report::Options),
 }
 

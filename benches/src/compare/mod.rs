@@ -338,6 +338,7 @@ impl<'a> Run<'a> {
         }
         let out = &self.options.out;
         fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        print!("{}", report::table(&self.results));
         report::write(&self.results, out)
     }
 }

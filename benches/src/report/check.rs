@@ -102,9 +102,11 @@ fn check_contender(contender: &Contender) -> Result<()> {
 }
 
 fn points(what: &str, points: &[Point]) -> Result<()> {
-    points
-        .iter()
-        .try_for_each(|point| measured(what, Some(point.fps)))
+    for point in points {
+        ensure!(point.count > 0, "{what}: a number for none");
+        measured(what, Some(point.fps))?;
+    }
+    Ok(())
 }
 
 fn measured(what: &str, measured: Option<Measured>) -> Result<()> {

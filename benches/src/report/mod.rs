@@ -24,7 +24,7 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 
 use results::{Contender, Results};
 
@@ -32,6 +32,8 @@ use results::{Contender, Results};
 const REPORT: &str = "README.md";
 /// The file of the results beside it.
 const RESULTS: &str = "results.json";
+/// The file of results of which no report could be made.
+const REFUSED: &str = "results.refused.json";
 
 /// What `shunt-bench report` is told.
 #[derive(Debug, clap::Args)]
@@ -80,9 +82,12 @@ fn complete(results: &Results) -> Results {
 /// not have are removed.
 ///
 /// # Errors
-/// When results cannot have been measured, then nothing is written; or when files cannot be.
+/// When results cannot have been measured: they are kept beside the report, which is not
+/// written. When files cannot be written.
 pub fn write(results: &Results, directory: &Path) -> Result<()> {
-    check::check(results)?;
+    if let Err(error) = check::check(results) {
+        return Err(keep_refused(results, directory, error));
+    }
     let results = &complete(results);
     let sections = sections::sections(results);
     let report = markdown::report(results, &sections);
@@ -100,6 +105,18 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     }
     put(RESULTS, &json)?;
     put(REPORT, &report)
+}
+
+/// A long run must not be lost for one wrong number: it can be put right by hand.
+fn keep_refused(results: &Results, directory: &Path, error: Error) -> Error {
+    let path = directory.join(REFUSED);
+    let kept = serde_json::to_string_pretty(results)
+        .map_err(Error::from)
+        .and_then(|json| Ok(fs::create_dir_all(directory).and_then(|()| fs::write(&path, json))?));
+    match kept {
+        Ok(()) => error.context(format!("no report; the results are in {}", path.display())),
+        Err(lost) => error.context(format!("no report; and the results are lost: {lost}")),
+    }
 }
 
 /// The plots that a report of ours in the directory shows: nothing else there is ours to remove.
