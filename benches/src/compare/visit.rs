@@ -138,6 +138,8 @@ impl Visit<'_> {
     fn throughput(&mut self, bed: &Bed) -> Result<()> {
         for &size in self.pace.sizes {
             let mut load = Load::new(bed, self.peer, &shape(size), 0, 1)?;
+            // Once for flow tables to fill and for threads to wake up.
+            load.offer(None, self.pace.trial / 2)?;
             let full = load.offer(None, self.pace.trial)?.trial;
             self.notebook
                 .note(Key::Overload { size }, full.received_fps);
