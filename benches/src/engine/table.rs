@@ -5,7 +5,7 @@ use std::hint::black_box;
 use arrayvec::ArrayVec;
 use switch_core::{
     clock::Tick,
-    limits::{BURST, FDB_SLOTS, PortIndex},
+    limits::{BURST, FDB_SLOTS, MAX_AGEING_S, PortIndex},
     table::fdb::{Fdb, Learned, Place},
     wire::ethernet::Mac,
 };
@@ -37,6 +37,8 @@ impl Table {
     pub fn new(count: usize, is_known: bool) -> Self {
         let asked_port = if is_known { PORT } else { NOWHERE };
         let fdb = Fdb::new(FDB_SLOTS, [1, 2]);
+        // A round in which every burst has a second of its own is longer than the usual time.
+        fdb.set_ageing(MAX_AGEING_S);
         for number in 0..count {
             let learned = fdb.learn(NETWORK, station(PORT, number), PORT, Tick(1), None);
             assert_eq!(learned, Learned::New);
@@ -133,5 +135,14 @@ mod tests {
             table.learn(Learned::Refreshed);
         }
         Table::new(1000, false).look_up();
+    }
+
+    #[test]
+    fn nothing_is_forgotten_in_a_long_round() {
+        let mut table = Table::new(65_536, true);
+        for _ in 0..2 * 65_536 / BURST {
+            table.tick();
+            table.learn(Learned::Refreshed);
+        }
     }
 }
