@@ -5,10 +5,8 @@ mod api;
 mod cli;
 mod client;
 mod daemon;
-#[allow(dead_code, reason = "the daemon does not use all of it yet")]
 mod device;
 mod failure;
-#[allow(dead_code, reason = "the daemon does not use all of it yet")]
 mod sys;
 
 fn main() -> std::process::ExitCode {

@@ -37,6 +37,7 @@ const NAME_SIZE: usize = libc::IFNAMSIZ;
 pub const DEVICE_NAME_MAX: usize = NAME_SIZE - 1;
 
 /// Whether this process is root by its effective user.
+#[cfg(test)]
 #[must_use]
 pub fn is_root() -> bool {
     // SAFETY: geteuid has no arguments and cannot fail.
@@ -150,18 +151,6 @@ impl ControlSocket {
         let name = request.ifr_name.iter().take_while(|byte| **byte != 0);
         let name = name.map(|byte| *byte as u8).collect();
         String::from_utf8(name).map_err(io::Error::other)
-    }
-
-    /// The index of the device with this name.
-    ///
-    /// # Errors
-    /// ENODEV when there is none.
-    pub fn index(&self, name: &str) -> io::Result<u32> {
-        let mut request = request_for(name)?;
-        // SAFETY: SIOCGIFINDEX reads the name and writes the index, both inside `request`.
-        unsafe { self.ioctl(libc::SIOCGIFINDEX, &mut request)? };
-        // SAFETY: the kernel has just written this member; any bits are a valid integer.
-        Ok(unsafe { request.ifr_ifru.ifru_ifindex } as u32)
     }
 
     /// The queues in use. None of a device without such a setting (tun, dummy, and many more).

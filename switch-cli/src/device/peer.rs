@@ -52,28 +52,13 @@ pub enum FarEnd {
 pub struct Reached {
     /// Its name, in its own namespace.
     pub name: String,
-    /// Its index, in its own namespace.
-    pub ifindex: u32,
     control: Arc<ControlSocket>,
-    /// None when it is in ours.
-    namespace: Option<File>,
 }
 
 impl Reached {
     /// The ioctl socket in the far end's namespace.
     pub(crate) fn control(&self) -> &ControlSocket {
         &self.control
-    }
-
-    /// Calls a closure in the far end's namespace, in a thread of its own.
-    ///
-    /// # Errors
-    /// When the namespace cannot be entered.
-    pub fn run<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> std::io::Result<T> {
-        match &self.namespace {
-            Some(namespace) => sys::in_network_namespace(namespace.as_fd(), closure),
-            None => Ok(closure()),
-        }
     }
 }
 
@@ -93,25 +78,20 @@ impl Namespace {
     }
 
     async fn reach(&self, peer: Peer) -> Result<Reached, String> {
-        let (control, namespace) = match peer.nsid {
-            None => (Arc::clone(self.control()), None),
+        let control = match peer.nsid {
+            None => Arc::clone(self.control()),
             Some(nsid) => {
                 let file = self.find(nsid).await?;
                 let control = sys::in_network_namespace(file.as_fd(), ControlSocket::open)
                     .and_then(|opened| opened)
                     .map_err(|error| format!("its network namespace cannot be entered: {error}"))?;
-                (Arc::new(control), Some(file))
+                Arc::new(control)
             }
         };
         let name = control
             .name(peer.ifindex)
             .map_err(|error| format!("it is not where the kernel said: {error}"))?;
-        Ok(Reached {
-            name,
-            ifindex: peer.ifindex,
-            control,
-            namespace,
-        })
+        Ok(Reached { name, control })
     }
 
     /// The file of the namespace that has this number in ours.
@@ -258,11 +238,14 @@ mod tests {
                     panic!("{device}: {far:?}")
                 };
                 assert_eq!(far.name, expected);
-                let index = far.control().index(&far.name).unwrap();
-                assert_eq!(index, link.peer.unwrap().ifindex);
-                let inside = far.run(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
-                let inside = inode_of(inside.unwrap().to_str().unwrap()).unwrap();
-                assert_eq!(inside == namespace.inode(), device == "va");
+                let index = link.peer.unwrap().ifindex;
+                assert_eq!(far.control().name(index).unwrap(), expected);
+                // No other namespace has a device of that name.
+                let is_here = namespace
+                    .control()
+                    .name(index)
+                    .is_ok_and(|name| name == expected);
+                assert_eq!(is_here, device == "va");
             }
             let tap = namespace.link("tp").await.unwrap().unwrap();
             assert!(matches!(namespace.far_end(&tap).await, FarEnd::None));
