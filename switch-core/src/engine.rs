@@ -414,7 +414,7 @@ impl Engine {
                     false
                 }
                 Answer::DetachedAll => true,
-                Answer::Adopted(_) => false,
+                Answer::Adopted(_) | Answer::Refreshed => false,
             })?;
             self.load[worker.get()] -= queues.len();
             for queue in queues {
@@ -457,6 +457,22 @@ impl Engine {
     /// second or so. Gives their number.
     pub fn age(&self) -> usize {
         self.shared.fdb.age(self.now())
+    }
+
+    /// Brings what the kernel counts for the queues up to date, which workers otherwise do once a
+    /// second.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn refresh_statistics(&mut self) -> Result<(), EngineError> {
+        let all = (0..self.workers()).map(WorkerIndex::new);
+        for worker in all.clone() {
+            self.order(worker, Order::Refresh)?;
+        }
+        for worker in all {
+            self.wait(worker, |answer| matches!(answer, Answer::Refreshed))?;
+        }
+        Ok(())
     }
 
     /// Ends the workers and gives every frame back.
@@ -515,7 +531,7 @@ impl Engine {
                     drop(before);
                     true
                 }
-                Answer::Detached(_) | Answer::DetachedAll => false,
+                Answer::Detached(_) | Answer::DetachedAll | Answer::Refreshed => false,
             })?;
         }
         Ok(())

@@ -26,6 +26,8 @@ pub enum Order {
     Attach(PortIndex, Box<Queue>),
     /// Give all queues of a port back.
     Detach(PortIndex),
+    /// Bring the counters that the kernel keeps for the queues up to date.
+    Refresh,
     /// End.
     Stop,
 }
@@ -39,6 +41,8 @@ pub enum Answer {
     Detached(Box<Queue>),
     /// There are no more queues of the port that was to be given back.
     DetachedAll,
+    /// What the kernel has counted is in the counters.
+    Refreshed,
 }
 
 /// The two-way letter box of one worker.

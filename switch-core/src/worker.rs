@@ -122,9 +122,7 @@ impl Worker {
         turn.pending = self.kick();
         if self.refreshed != now {
             self.refreshed = now;
-            for served in &self.served {
-                served.queue.refresh_statistics();
-            }
+            self.refresh_statistics();
         }
         turn
     }
@@ -132,6 +130,12 @@ impl Worker {
     /// What all workers share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    fn refresh_statistics(&self) {
+        for served in &self.served {
+            served.queue.refresh_statistics();
+        }
     }
 
     fn counters(&self) -> &WorkerCounters {
@@ -260,6 +264,10 @@ impl Worker {
                     }
                     self.index_queues();
                     mailbox.answer(Answer::DetachedAll);
+                }
+                Order::Refresh => {
+                    self.refresh_statistics();
+                    mailbox.answer(Answer::Refreshed);
                 }
                 Order::Stop => return true,
             }

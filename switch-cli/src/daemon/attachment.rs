@@ -111,6 +111,8 @@ pub struct Attachment {
     baseline: DeviceCounters,
     /// What the device has counted since, as of the last look.
     device: DeviceCounters,
+    /// Of that, the most received frames that were seen to be dropped by nobody but the driver.
+    driver_rx_dropped: u64,
     /// Given up last, when the device is restored: whoever holds an attachment sees to that.
     claim: Option<Claim>,
 }
@@ -182,7 +184,10 @@ impl Attachment {
         if let Ok(outcomes) = self.program.counts() {
             tally.add_outcomes(&outcomes);
         }
-        tally.add_device(&self.device, self.link.kind == "veth");
+        tally.add_device(&DeviceCounters {
+            rx_dropped: self.driver_rx_dropped,
+            ..self.device
+        });
         tally
     }
 
@@ -192,6 +197,23 @@ impl Attachment {
         if let Ok(Some(counters)) = namespace.counters(&self.link).await {
             self.device = counters.since(&self.baseline);
         }
+    }
+
+    /// Takes what the sockets did not take off what the device has dropped: a veth counts that
+    /// among its own, and it is told more exactly already.
+    ///
+    /// Call it when the sockets' counters were read after the device's: what was dropped in between
+    /// is missing here until the next time, and the count never steps back.
+    pub fn settle(&mut self) {
+        let by_sockets = |counters: &Arc<QueueCounters>| {
+            counters.kernel_rx_dropped.get() + counters.kernel_rx_ring_full.get()
+        };
+        let told: u64 = match self.link.kind.as_str() {
+            "veth" => self.counters.iter().map(by_sockets).sum(),
+            _ => 0,
+        };
+        let by_driver = self.device.rx_dropped.saturating_sub(told);
+        self.driver_rx_dropped = self.driver_rx_dropped.max(by_driver);
     }
 
     /// Looks again which frames of an uplink are the host's.
@@ -323,6 +345,7 @@ impl Opened {
             role,
             baseline: DeviceCounters::default(),
             device: DeviceCounters::default(),
+            driver_rx_dropped: 0,
             claim: None,
             link,
         };

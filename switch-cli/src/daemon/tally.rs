@@ -123,16 +123,10 @@ impl Tally {
         }
     }
 
-    /// Adds what a device has counted. A veth counts among its own what the sockets on it did not
-    /// take, which is told more exactly here already: that is taken off.
-    pub fn add_device(&mut self, counters: &DeviceCounters, is_veth: bool) {
-        let sockets: u64 = [OF_QUEUE[0], OF_QUEUE[1]]
-            .iter()
-            .map(|kind| self.get(*kind))
-            .sum();
+    /// Adds what a device has counted.
+    pub fn add_device(&mut self, counters: &DeviceCounters) {
         for (name, count, _) in counters.drops() {
-            let told = is_veth && name == "device_rx_dropped";
-            self.add_count(name, count.saturating_sub(if told { sockets } else { 0 }));
+            self.add_count(name, count);
         }
     }
 

@@ -97,11 +97,21 @@ impl Reconciler {
         }
     }
 
-    /// Reads the devices' own counters.
+    /// Reads the devices' own counters, and then what the kernel has counted for the sockets.
     pub async fn read_devices(&self, switch: &mut Switch) {
         for port in &mut switch.ports {
             if let Phase::Attached(attachment) = &mut port.phase {
                 attachment.read_device(&self.namespace).await;
+            }
+        }
+        if let Err(error) = switch.engine.refresh_statistics() {
+            // Whoever changes something next hears of it, too, and ends the daemon.
+            tracing::error!("{error}");
+            return;
+        }
+        for port in &mut switch.ports {
+            if let Phase::Attached(attachment) = &mut port.phase {
+                attachment.settle();
             }
         }
     }
