@@ -40,8 +40,12 @@ pub const RX_RING_SIZE: usize = 1024;
 pub const TX_RING_SIZE: usize = 1024;
 /// Descriptors of a completion ring.
 pub const COMPLETION_RING_SIZE: usize = 1024;
-/// Frames that one worker may have handed to another and that are not yet taken.
-pub const HANDOFF_RING_SIZE: usize = 512;
+/// Frames that one worker may have handed to another and that are not yet taken: twice what comes
+/// in by one queue while the other worker does not run.
+pub const HANDOFF_RING_SIZE: usize = 2048;
+/// Most frames of other workers that a worker sends in one turn, so that its own queues are not
+/// left alone for longer than their rings last.
+pub const TAKE_OVER: usize = 512;
 /// Free frames that move between a worker's cache and the shared pool in one step.
 pub const SLAB_SIZE: usize = 64;
 /// Most slabs in a worker's cache; one more free frame and a slab goes back to the pool.
@@ -70,20 +74,26 @@ const _: () = assert!((CHUNK_SIZE - HEADROOM) * MAX_SEGMENTS >= MAX_FRAME_SIZE);
 const _: () = assert!(FILL_RING_SIZE.is_power_of_two() && RX_RING_SIZE.is_power_of_two());
 const _: () = assert!(TX_RING_SIZE.is_power_of_two() && COMPLETION_RING_SIZE.is_power_of_two());
 const _: () = assert!(HANDOFF_RING_SIZE.is_power_of_two() && SLAB_SIZE >= BURST);
+const _: () = assert!(TAKE_OVER.is_multiple_of(BURST) && TAKE_OVER <= TX_RING_SIZE);
 
 /// The number of chunks that one (device, queue) can hold at once: filled or received, and queued
 /// for transmission or completed.
 pub const CHUNKS_PER_QUEUE: usize = FILL_RING_SIZE + TX_RING_SIZE;
-/// The number of chunks that one worker can hold outside the rings: its cache, the burst in hand
-/// with a copy for flooding, and what others may hand to it.
-pub const CHUNKS_PER_WORKER: usize = CACHE_SLABS * SLAB_SIZE + 4 * BURST + HANDOFF_RING_SIZE;
+/// The number of chunks that one worker can hold outside the rings: its cache, and the burst in
+/// hand with a copy for flooding. What others may hand to it comes on top.
+pub const CHUNKS_PER_WORKER: usize = CACHE_SLABS * SLAB_SIZE + 4 * BURST;
 
 /// The number of chunks for a switch of so many workers and (device, queue) pairs.
 ///
 /// A quarter is added so that a flood does not find the pool empty when all queues are full.
 #[must_use]
 pub const fn chunks_needed(workers: usize, queues: usize) -> usize {
-    let sum = workers * CHUNKS_PER_WORKER + queues * CHUNKS_PER_QUEUE;
+    let handed = if workers > 1 {
+        workers * HANDOFF_RING_SIZE
+    } else {
+        0
+    };
+    let sum = workers * CHUNKS_PER_WORKER + handed + queues * CHUNKS_PER_QUEUE;
     (sum + sum / 4).next_multiple_of(SLAB_SIZE)
 }
 

@@ -13,7 +13,7 @@ use crate::{
     counters::{DropReason, WorkerCounters},
     datapath::{self, Context, Outbox},
     handoff::{Handed, Handoff},
-    limits::{BURST, HANDOFF_RING_SIZE, MAX_PORTS, PortIndex, WorkerIndex},
+    limits::{BURST, MAX_PORTS, MAX_WORKERS, PortIndex, TAKE_OVER, WorkerIndex},
     mem::{Burst, FrameCache, Pool},
     port::{Queue, wait::WaitSet},
     publish::{Answer, Mailboxes, Order},
@@ -84,9 +84,13 @@ pub struct Worker {
     wait_set: WaitSet,
     burst: Burst,
     handed: ArrayVec<Handed, BURST>,
+    /// Workers that were handed frames and are not woken yet: a bit for each.
+    to_wake: u32,
     /// When the kernel's counters were read last.
     refreshed: Tick,
 }
+
+const _: () = assert!(MAX_WORKERS <= u32::BITS as usize);
 
 impl Worker {
     /// A worker without queues.
@@ -104,6 +108,7 @@ impl Worker {
             wait_set,
             burst: Burst::new(),
             handed: ArrayVec::new(),
+            to_wake: 0,
             refreshed: Tick(0),
             shared,
         }
@@ -118,7 +123,10 @@ impl Worker {
         for position in 0..self.served.len() {
             turn.frames += self.receive(position, now);
         }
+        // The others work while we are in the kernel.
+        self.wake_others();
         turn.frames += self.take_over();
+        self.wake_others();
         turn.pending = self.kick();
         if self.refreshed != now {
             self.refreshed = now;
@@ -174,11 +182,11 @@ impl Worker {
         frames
     }
 
-    /// Sends what other workers have handed over: as much as one ring holds, since they may have
-    /// received from several queues in the time of our turn.
+    /// Sends what other workers have handed over: more than one burst, since they may have received
+    /// from several queues in the time of our turn.
     fn take_over(&mut self) -> usize {
         let mut frames = 0;
-        for _ in 0..HANDOFF_RING_SIZE / BURST {
+        for _ in 0..TAKE_OVER / BURST {
             self.handoff.receive(&mut self.handed);
             if self.handed.is_empty() {
                 break;
@@ -204,6 +212,7 @@ impl Worker {
                     &mut self.handoff,
                     port,
                     burst,
+                    &mut self.to_wake,
                 ),
                 position => {
                     let served = &mut self.served[usize::from(position)];
@@ -217,6 +226,15 @@ impl Worker {
                     self.cache.free(frame);
                 }
             }
+        }
+    }
+
+    /// Wakes the workers that were handed frames: once a turn and not for each burst.
+    fn wake_others(&mut self) {
+        while self.to_wake != 0 {
+            let worker = WorkerIndex::new(self.to_wake.trailing_zeros() as usize);
+            self.to_wake &= self.to_wake - 1;
+            self.shared.mailboxes.of(worker).waker().wake();
         }
     }
 
@@ -300,7 +318,7 @@ impl Worker {
         };
         let mailbox = self.shared.mailboxes.of(self.index);
         let has_work = || mailbox.has_order() || self.handoff.has_work();
-        mailbox.waker().sleep(&mut self.wait_set, longest, has_work);
+        mailbox.waker().sleep(&mut self.wait_set, longest, has_work)
     }
 
     /// Ends the worker: gives its queues, and the frames on their way to it, back.
@@ -354,6 +372,7 @@ fn hand_off(
     handoff: &mut Handoff,
     port: PortIndex,
     burst: &mut Burst,
+    to_wake: &mut u32,
 ) -> DropReason {
     let server = snapshot
         .link_up(port)
@@ -363,6 +382,8 @@ fn hand_off(
     };
     let count = handoff.send(to, port, burst);
     shared.counters[from.get()].handed_off.add(count as u64);
-    shared.mailboxes.of(to).waker().wake();
+    if count > 0 {
+        *to_wake |= 1 << to.get();
+    }
     DropReason::HandoffFull
 }
