@@ -33,8 +33,10 @@ pub use crate::{
 
 /// How long a worker that has had nothing to do goes on looking before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
-/// Longest sleep of a worker: then it looks whether the pool has frames for empty fill rings.
-const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// Longest sleep of a worker: then it reads the kernel's counters.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Sleep of a worker while the pool has too few frames for its fill rings.
+const STARVED_SLEEP: Duration = Duration::from_millis(100);
 /// Sleep of a worker while the kernel cannot send what is in a TX ring.
 const PENDING_SLEEP: Duration = Duration::from_millis(1);
 /// A worker answers between two bursts, so within microseconds; after this it never will.
@@ -617,35 +619,41 @@ fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
     let mut last_work = now;
     loop {
         let tick = Tick(u32::try_from(now.as_secs()).unwrap_or(u32::MAX));
-        let Turn {
-            frames,
-            pending,
-            stopped,
-        } = worker.turn(tick);
-        if stopped {
+        let turn = worker.turn(tick);
+        if turn.stopped {
             return worker;
         }
         let before = now;
         now = clock.elapsed();
-        if frames > 0 {
+        if turn.frames > 0 {
             last_work = now;
             counters.busy_ns.add((now - before).as_nanos() as u64);
             continue;
         }
         if now - last_work > SPIN {
-            worker.sleep(if pending {
-                PENDING_SLEEP
-            } else {
-                LONGEST_SLEEP
-            });
+            let woken = worker.sleep(longest_sleep(&turn, now));
             now = clock.elapsed();
-            // What woke the worker up is worth looking at for as long as a burst's tail.
-            last_work = now;
+            if woken {
+                // What has come is worth looking for more for as long as a burst's tail.
+                last_work = now;
+            }
         } else {
             std::hint::spin_loop();
         }
         counters.idle_ns.add((now - before).as_nanos() as u64);
     }
+}
+
+/// How long a worker may sleep after a turn that found nothing to do: not past the next tick, so
+/// that what the kernel has counted is known within a second.
+fn longest_sleep(turn: &Turn, now: Duration) -> Duration {
+    let to_next_tick = Duration::from_nanos(1_000_000_000 - u64::from(now.subsec_nanos()));
+    let longest = match turn {
+        Turn { pending: true, .. } => PENDING_SLEEP,
+        Turn { starved: true, .. } => STARVED_SLEEP,
+        _ => LONGEST_SLEEP,
+    };
+    longest.min(to_next_tick)
 }
 
 #[cfg(test)]

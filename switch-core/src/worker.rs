@@ -40,6 +40,8 @@ pub struct Turn {
     pub frames: usize,
     /// The kernel has frames left to send: come back soon.
     pub pending: bool,
+    /// A fill ring lacks frames that the pool does not have: look again before long.
+    pub starved: bool,
     /// The control thread has ended the worker.
     pub stopped: bool,
 }
@@ -128,6 +130,7 @@ impl Worker {
         turn.frames += self.take_over();
         self.wake_others();
         turn.pending = self.kick();
+        turn.starved = self.served.iter().any(|served| served.queue.is_starved());
         if self.refreshed != now {
             self.refreshed = now;
             self.refresh_statistics();
@@ -307,8 +310,8 @@ impl Worker {
         self.wait_set = WaitSet::new(waker, fds);
     }
 
-    /// Sleeps until there is something to do, or the time is over.
-    pub fn sleep(&mut self, longest: Duration) {
+    /// Sleeps until there is something to do, or the time is over. Says whether it was the former.
+    pub fn sleep(&mut self, longest: Duration) -> bool {
         // A queue that nothing announces has to be looked at.
         let announced = self.served.iter().all(|served| served.queue.fd().is_some());
         let longest = if announced {

@@ -111,6 +111,15 @@ impl Queue {
         }
     }
 
+    /// Whether it has fewer chunks to receive into than it should, since the pool is empty.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        match self {
+            Self::Sim(_) | Self::Group(_) => false,
+            Self::Xdp(queue) => queue.is_starved(),
+        }
+    }
+
     /// Chunks of the region that are in the queue's rings or with the kernel.
     #[must_use]
     pub fn chunks_held(&self) -> usize {

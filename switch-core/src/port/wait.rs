@@ -46,15 +46,22 @@ impl Waker {
     }
 
     /// Sleeps until a descriptor of `waiting` is readable, the waker is called, or the time is
-    /// over; not at all when `has_work` finds something after the waker has been armed.
-    pub fn sleep(&self, waiting: &mut WaitSet, longest: Duration, has_work: impl Fn() -> bool) {
+    /// over; not at all when `has_work` finds something after the waker has been armed. Says
+    /// whether there was a reason to wake up but the time.
+    pub fn sleep(
+        &self,
+        waiting: &mut WaitSet,
+        longest: Duration,
+        has_work: impl Fn() -> bool,
+    ) -> bool {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if !has_work() {
-            waiting.wait(longest);
-        }
+        let woken = has_work() || waiting.wait(longest);
         self.asleep.store(false, Ordering::Relaxed);
-        let _ = (&self.event).read(&mut [0; 8]);
+        if woken {
+            let _ = (&self.event).read(&mut [0; 8]);
+        }
+        woken
     }
 }
 
@@ -89,12 +96,16 @@ impl WaitSet {
         }
     }
 
-    fn wait(&mut self, longest: Duration) {
+    /// Says whether something was ready before the time was over.
+    fn wait(&mut self, longest: Duration) -> bool {
         let count = self.entries.len() as libc::nfds_t;
-        let timeout_ms = longest.as_millis().min(60_000) as libc::c_int;
-        // SAFETY: the pointer and the count are those of one live vector. A result is not needed:
-        // whoever wakes looks everywhere.
-        unsafe { libc::poll(self.entries.as_mut_ptr(), count, timeout_ms) };
+        // Rounded up: who sleeps until some time does not want to wake up just before it.
+        let timeout_ms = longest.as_micros().div_ceil(1000).min(60_000) as libc::c_int;
+        // SAFETY: the pointer and the count are those of one live vector.
+        let ready = unsafe { libc::poll(self.entries.as_mut_ptr(), count, timeout_ms) };
+        if ready == 0 {
+            return false;
+        }
         // A packet socket reports an error once when its device goes down, and the next receive
         // takes it. Whoever reports one for ever is left out: with it poll would not sleep again.
         // The control thread hears of the device by other ways.
@@ -105,6 +116,7 @@ impl WaitSet {
             }
             *failed = fails;
         }
+        true
     }
 }
 
@@ -123,7 +135,7 @@ mod tests {
         let longest = Duration::from_millis(50);
         let slept = [(); 3].map(|()| {
             let begin = Instant::now();
-            waker.sleep(&mut waiting, longest, || false);
+            let _ = waker.sleep(&mut waiting, longest, || false);
             begin.elapsed() >= longest
         });
         // An error may be of the kind that goes away: only the second time it is left out.

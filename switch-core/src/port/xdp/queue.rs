@@ -235,6 +235,12 @@ impl XdpQueue {
         }
     }
 
+    /// Whether the pool had too few chunks to fill the fill ring with.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.lent.rx.count() < RX_CHUNKS
+    }
+
     /// Moves frames into the TX ring, from the front of the burst, as many as fit whole; the others
     /// stay. Gives the number moved. The kernel sees them at once and sends them after a [`kick`].
     ///
