@@ -3,6 +3,7 @@
 mod addresses;
 mod afxdp;
 mod attachment;
+mod bench;
 mod flaps;
 mod hostile;
 mod kit;
