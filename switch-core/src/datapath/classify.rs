@@ -1,70 +1,96 @@
 //! Stages 1 and 2: the header, and the network that the frame belongs to (802.1Q-2022, 8.6.1 and
 //! 8.6.2).
 
-use super::{Context, Entry, Verdict};
+use super::{Context, Entries, Entry, Verdict};
 use crate::{
     config::snapshot::PortRules,
     counters::DropReason,
     limits::{MAX_FRAME_SIZE, NetworkIndex},
-    mem::{Burst, Region},
-    wire::parse::Header,
+    mem::{Burst, Frame, Region},
+    wire::{
+        ethernet::PackedMac,
+        parse::{Header, Tag},
+    },
 };
 
-pub(super) fn classify(
-    context: &Context<'_>,
+pub(super) fn classify<'a>(
+    context: &Context<'a>,
     rules: &PortRules,
     burst: &Burst,
     region: &Region,
-    entries: &mut [Entry],
+    entries: &mut Entries<'a>,
 ) {
-    let forward_reserved = context.snapshot.rules.forward_reserved;
-    for (frame, entry) in burst.iter().zip(entries) {
-        if frame.size() > MAX_FRAME_SIZE {
-            entry.verdict = Verdict::Drop(DropReason::TooLong);
-            continue;
-        }
-        let Ok(header) = Header::parse(region.head(frame)) else {
-            entry.verdict = Verdict::Drop(DropReason::Truncated);
-            continue;
-        };
-        entry.header = header;
-        match network_of(&header, rules, forward_reserved) {
-            Ok(network) => {
-                entry.network = network;
-                // All cache misses of the burst are under way before the first is waited for.
-                entry.source = context.fdb.prefetch(network, header.source);
-                entry.destination = context.fdb.prefetch(network, header.destination);
-            }
-            Err(reason) => entry.verdict = Verdict::Drop(reason),
+    for frame in burst {
+        if let Err(reason) = enter(context, rules, frame, region, entries) {
+            refuse(context, reason, entries);
         }
     }
 }
 
-/// The network of a frame that this port received.
-fn network_of(
-    header: &Header,
+/// Enters a frame with all that is to be known of it, or says why it goes no further.
+#[inline]
+fn enter<'a>(
+    context: &Context<'a>,
     rules: &PortRules,
-    forward_reserved: bool,
-) -> Result<NetworkIndex, DropReason> {
-    if header.source.is_group() || header.source.is_null() {
+    frame: &Frame,
+    region: &Region,
+    entries: &mut Entries<'a>,
+) -> Result<(), DropReason> {
+    debug_assert!(frame.size() <= MAX_FRAME_SIZE, "no longer one can be made");
+    let header = Header::parse(region.head(frame)).map_err(|_| DropReason::Truncated)?;
+    if !header.source.is_station() {
         return Err(DropReason::SourceInvalid);
     }
-    if header.destination.is_reserved() && !forward_reserved {
+    if header.destination.is_group() {
+        check_group(context, header.destination)?;
+    }
+    let network = match header.tag {
+        None => rules.untagged.ok_or(DropReason::UntaggedNotAccepted)?,
+        Some(tag) => network_of(tag, rules)?,
+    };
+    entries.push(Entry {
+        // All cache misses of the burst are under way before the first is waited for.
+        source: context.fdb.prefetch(network, header.source),
+        destination: context.fdb.prefetch(network, header.destination),
+        tag: header.tag,
+        verdict: Verdict::UNDECIDED,
+    });
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn refuse<'a>(context: &Context<'a>, reason: DropReason, entries: &mut Entries<'a>) {
+    entries.push(Entry {
+        source: context.fdb.nowhere(),
+        destination: context.fdb.nowhere(),
+        tag: None,
+        verdict: Verdict::drop(reason),
+    });
+}
+
+#[cold]
+#[inline(never)]
+fn check_group(context: &Context<'_>, destination: PackedMac) -> Result<(), DropReason> {
+    if destination.is_reserved() && !context.snapshot.rules.forward_reserved {
         return Err(DropReason::ReservedGroup);
     }
-    let Some(tag) = header.tag else {
-        return rules.untagged.ok_or(DropReason::UntaggedNotAccepted);
-    };
-    if tag.tpid != rules.tpid {
+    Ok(())
+}
+
+/// The network of a tagged frame that this port received.
+#[inline]
+fn network_of(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReason> {
+    if tag.tpid() != rules.tpid {
         // A foreign tag is not payload: at the far end it might be a tag again.
         return Err(match rules.tagged {
             None => DropReason::TaggedNotAccepted,
             Some(_) => DropReason::TpidMismatch,
         });
     }
-    match tag.tci.vid_bits() {
+    match tag.tci().vid_bits() {
         // Priority-tagged: treated as untagged, which a frame with a further tag is not.
-        0 if header.has_further_tag() => Err(DropReason::HiddenTag),
+        0 if tag.hides_another() => Err(DropReason::HiddenTag),
         0 => rules.untagged.ok_or(DropReason::UntaggedNotAccepted),
         vid_bits => match &rules.tagged {
             None => Err(DropReason::TaggedNotAccepted),

@@ -1,37 +1,17 @@
 //! Stages 9 and 10: carry the verdicts out, one simple loop.
 
-use super::{Context, Entry, Outbox, Verdict, may_pass, rewrite::rewrite};
+use super::{
+    Context, Decision, Entry, Outbox,
+    exit::{Exit, Exits},
+    may_pass,
+    rewrite::rewrite,
+};
 use crate::{
-    config::snapshot::{EgressTag, Member, PortRules},
+    config::snapshot::{Member, PortRules},
     counters::DropReason,
     limits::PortIndex,
-    mem::{Burst, Frame, FrameCache},
-    wire::{ethernet::ETHERNET_HEADER_SIZE, vlan::TAG_SIZE},
+    mem::{Burst, Frame, FrameCache, Region},
 };
-
-pub(super) fn dispatch(
-    context: &Context<'_>,
-    ingress: PortIndex,
-    rules: &PortRules,
-    burst: &mut Burst,
-    entries: &[Entry],
-    cache: &mut FrameCache,
-    outbox: &mut Outbox,
-) {
-    let mut egress = Egress {
-        context,
-        cache,
-        outbox,
-    };
-    for (frame, entry) in burst.drain(..).zip(entries) {
-        match entry.verdict {
-            Verdict::Forward(port, tag) => egress.send(frame, entry, port, tag),
-            Verdict::Flood => egress.flood(frame, entry, ingress, rules),
-            Verdict::Drop(reason) => egress.discard(frame, ingress, reason),
-            Verdict::Undecided => unreachable!("stage 7 decides about every frame"),
-        }
-    }
-}
 
 /// Drops a whole burst for one reason.
 pub(super) fn drop_all(
@@ -52,79 +32,139 @@ pub(super) fn drop_all(
 }
 
 /// Where frames end: in the outbox, or in the cache and a drop counter.
-struct Egress<'a> {
-    context: &'a Context<'a>,
-    cache: &'a mut FrameCache,
-    outbox: &'a mut Outbox,
+pub(super) struct Egress<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) ingress: PortIndex,
+    pub(super) rules: &'a PortRules,
+    pub(super) cache: &'a mut FrameCache,
+    pub(super) outbox: &'a mut Outbox,
 }
 
 impl Egress<'_> {
+    /// Carries the verdicts out: one simple loop for each run of frames with the same.
+    pub(super) fn dispatch(mut self, burst: &mut Burst, entries: &[Entry<'_>], exits: &Exits) {
+        let mut frames = burst.drain(..);
+        for run in entries.chunk_by(|entry, next| entry.verdict == next.verdict) {
+            // In this order: what the run has no entry for stays with the next one.
+            let frames = run.iter().zip(frames.by_ref());
+            match run[0].verdict.decision() {
+                Decision::Forward(index) => self.send_all(frames, exits.get(index)),
+                decision => self.carry_out(decision, frames),
+            }
+        }
+    }
+
+    /// Carries out a decision about frames that go to no port, or to several.
+    #[inline(never)]
+    fn carry_out<'e>(
+        &mut self,
+        decision: Decision,
+        frames: impl Iterator<Item = (&'e Entry<'e>, Frame)>,
+    ) {
+        for (entry, frame) in frames {
+            match decision {
+                Decision::Flood => self.flood(frame, entry),
+                Decision::Drop(reason) => self.discard(frame, self.ingress, reason),
+                Decision::Closed(port) => self.discard(frame, port, DropReason::PortDown),
+                Decision::Forward(_) => unreachable!("it goes to one port"),
+            }
+        }
+    }
+
+    /// Drops a frame, and counts it at the port where it came in or should have gone out.
     fn discard(&mut self, frame: Frame, port: PortIndex, reason: DropReason) {
-        self.context.counters.port(port).dropped(reason).add(1);
-        self.cache.free(frame);
+        discard(self.context, self.cache, frame, port, reason);
     }
 
-    fn send(&mut self, mut frame: Frame, entry: &Entry, port: PortIndex, tag: EgressTag) {
-        match self.prepare(&mut frame, entry, port, tag) {
-            Ok(()) => self.outbox.push(port, frame),
-            Err(reason) => self.discard(frame, port, reason),
-        }
+    /// Sends frames by the same way, but for those that cannot go so.
+    #[inline]
+    fn send_all<'e>(&mut self, frames: impl Iterator<Item = (&'e Entry<'e>, Frame)>, exit: Exit) {
+        let Self {
+            context,
+            cache,
+            outbox,
+            ..
+        } = self;
+        let sent = frames.filter_map(|(entry, mut frame)| {
+            match prepare(&mut frame, cache.region(), entry, exit) {
+                Ok(()) => Some(frame),
+                Err(reason) => {
+                    discard(context, cache, frame, exit.port, reason);
+                    None
+                }
+            }
+        });
+        outbox.extend(exit.port, sent);
     }
 
-    /// Tags the frame for a port and sees that the port can take it.
-    fn prepare(
-        &self,
-        frame: &mut Frame,
-        entry: &Entry,
-        port: PortIndex,
-        tag: EgressTag,
-    ) -> Result<(), DropReason> {
-        let snapshot = self.context.snapshot;
-        let link = snapshot.link_up(port).ok_or(DropReason::PortDown)?;
-        let tpid = snapshot.rules.port(port).ok_or(DropReason::PortDown)?.tpid;
-        rewrite(frame, self.cache.region(), &entry.header, tag, tpid)?;
-        let tag_size = if tag == EgressTag::Untagged {
-            0
-        } else {
-            TAG_SIZE
-        };
-        if frame.size() > ETHERNET_HEADER_SIZE + tag_size + link.mtu as usize {
-            return Err(DropReason::MtuExceeded);
-        }
-        Ok(())
+    fn send(&mut self, frame: Frame, entry: &Entry<'_>, exit: Exit) {
+        self.send_all(std::iter::once((entry, frame)), exit);
     }
 
     /// Sends a frame to every port of its network that may have it. The frame itself goes to the
     /// last, copies to the others: a copy is made before its original is tagged.
-    fn flood(&mut self, frame: Frame, entry: &Entry, ingress: PortIndex, rules: &PortRules) {
+    #[inline(never)]
+    fn flood(&mut self, frame: Frame, entry: &Entry<'_>) {
         let snapshot = self.context.snapshot;
+        let network = entry.destination.network();
         let members = snapshot
             .rules
-            .network(entry.network)
+            .network(network)
             .map_or(&[][..], |n| &n.members);
-        let eligible = |member: &&Member| {
-            member.port != ingress
-                && may_pass(rules, member.uplink, member.isolated).is_ok()
-                && snapshot.link_up(member.port).is_some()
+        let (ingress, rules) = (self.ingress, self.rules);
+        let exit = |member: &Member| {
+            let eligible =
+                member.port != ingress && may_pass(rules, member.uplink, member.isolated).is_ok();
+            eligible
+                .then(|| Exit::new(snapshot, member.port, member.tag))
+                .flatten()
         };
-        let mut members = members.iter().filter(eligible).peekable();
-        if members.peek().is_none() {
-            return self.discard(frame, ingress, DropReason::NoDestination);
+        let mut exits = members.iter().filter_map(exit).peekable();
+        if exits.peek().is_none() {
+            return self.discard(frame, self.ingress, DropReason::NoDestination);
         }
-        self.context.counters.flooded(entry.network).add(1);
-        while let Some(member) = members.next() {
-            if members.peek().is_none() {
-                return self.send(frame, entry, member.port, member.tag);
+        self.context.counters.flooded(network).add(1);
+        while let Some(exit) = exits.next() {
+            if exits.peek().is_none() {
+                return self.send(frame, entry, exit);
             }
             self.context.counters.copies.add(1);
             match self.cache.copy(&frame) {
-                Some(copy) => self.send(copy, entry, member.port, member.tag),
+                Some(copy) => self.send(copy, entry, exit),
                 // The copy that could not be made is counted on both sides of the balance.
                 None => {
-                    let port = self.context.counters.port(member.port);
+                    let port = self.context.counters.port(exit.port);
                     port.dropped(DropReason::NoFreeFrame).add(1);
                 }
             }
         }
     }
+}
+
+/// Tags the frame for a way out and sees that it fits.
+#[inline(always)]
+fn prepare(
+    frame: &mut Frame,
+    region: &Region,
+    entry: &Entry<'_>,
+    exit: Exit,
+) -> Result<(), DropReason> {
+    rewrite(frame, region, entry, exit.tag)?;
+    if frame.size() > usize::from(exit.max_size) {
+        return Err(DropReason::MtuExceeded);
+    }
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn discard(
+    context: &Context<'_>,
+    cache: &mut FrameCache,
+    frame: Frame,
+    port: PortIndex,
+    reason: DropReason,
+) {
+    context.counters.port(port).dropped(reason).add(1);
+    cache.free(frame);
 }

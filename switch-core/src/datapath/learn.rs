@@ -2,15 +2,33 @@
 
 use super::{Context, Entry};
 use crate::{
-    config::snapshot::PortRules, counters::DropReason, limits::PortIndex, table::fdb::Learned,
+    config::snapshot::PortRules,
+    counters::DropReason,
+    limits::PortIndex,
+    table::fdb::{Learned, View},
 };
 
 #[inline]
 pub(super) fn learn(
     context: &Context<'_>,
+    stations: &View<'_>,
     ingress: PortIndex,
     rules: &PortRules,
-    entry: &Entry,
+    entry: &Entry<'_>,
+) -> Result<(), DropReason> {
+    if stations.is_settled(entry.source, ingress) {
+        return Ok(());
+    }
+    learn_news(context, ingress, rules, entry)
+}
+
+/// A station that is new, has moved, or was last seen a second ago.
+#[inline(never)]
+fn learn_news(
+    context: &Context<'_>,
+    ingress: PortIndex,
+    rules: &PortRules,
+    entry: &Entry<'_>,
 ) -> Result<(), DropReason> {
     match context
         .fdb

@@ -8,21 +8,26 @@
 mod classify;
 mod destination;
 mod dispatch;
+mod exit;
 mod learn;
 mod outbox;
 mod rewrite;
 
 pub use outbox::Outbox;
 
+use arrayvec::ArrayVec;
+
 use crate::{
     clock::Tick,
-    config::snapshot::{EgressTag, PortRules, Role, Snapshot},
+    config::snapshot::{PortRules, Role, Snapshot},
     counters::{DropReason, WorkerCounters},
-    limits::{BURST, NetworkIndex, PortIndex},
+    limits::{BURST, PortIndex},
     mem::{Burst, FrameCache},
     table::fdb::{Fdb, Place},
-    wire::parse::Header,
+    wire::parse::Tag,
 };
+use dispatch::Egress;
+use exit::{ExitIndex, Exits};
 
 /// What all frames of a burst have in common.
 #[derive(Debug)]
@@ -39,42 +44,80 @@ pub struct Context<'a> {
 
 /// What is to be done with one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// No stage has decided yet.
-    Undecided,
-    /// To one port.
-    Forward(PortIndex, EgressTag),
+enum Decision {
+    /// To one port, by a way out that the burst knows.
+    Forward(ExitIndex),
+    /// To one port, which is down.
+    Closed(PortIndex),
     /// To every port of its network that may have it.
     Flood,
     /// To nobody.
     Drop(DropReason),
 }
 
-/// One frame's place in the burst's table: what is known of it so far.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    header: Header,
-    network: NetworkIndex,
-    verdict: Verdict,
-    /// Where the forwarding database has the source, hashed once and asked for early.
-    source: Place,
-    /// Where it has the destination.
-    destination: Place,
-}
+/// A [`Decision`], or none yet, in one word: to compare those of neighbours is one instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Verdict(u32);
 
-impl Entry {
-    const EMPTY: Self = Self {
-        header: Header::EMPTY,
-        network: NetworkIndex::new(0),
-        verdict: Verdict::Undecided,
-        source: Place::EMPTY,
-        destination: Place::EMPTY,
-    };
+impl Verdict {
+    /// No stage has decided yet.
+    const UNDECIDED: Self = Self(0);
+    const FLOOD: Self = Self(1 << 16);
+    const FORWARD: u32 = 2 << 16;
+    const CLOSED: u32 = 3 << 16;
+    const DROP: u32 = 4 << 16;
 
-    fn is_undecided(&self) -> bool {
-        self.verdict == Verdict::Undecided
+    #[inline]
+    fn forward(index: ExitIndex) -> Self {
+        Self(Self::FORWARD | u32::from(index.get()))
+    }
+
+    fn closed(port: PortIndex) -> Self {
+        Self(Self::CLOSED | port.get() as u32)
+    }
+
+    #[inline]
+    fn drop(reason: DropReason) -> Self {
+        Self(Self::DROP | reason as u32)
+    }
+
+    /// The decision.
+    ///
+    /// # Panics
+    /// When there is none.
+    fn decision(self) -> Decision {
+        let operand = self.0 & 0xffff;
+        match self.0 - operand {
+            Self::FORWARD => Decision::Forward(ExitIndex::new(operand as u16)),
+            Self::CLOSED => Decision::Closed(PortIndex::new(operand as usize)),
+            Self::DROP => Decision::Drop(DropReason::ALL[operand as usize]),
+            _ if self == Self::FLOOD => Decision::Flood,
+            _ => unreachable!("stage 7 decides about every frame"),
+        }
     }
 }
+
+/// One frame's place in the burst's table: what is known of it so far.
+#[derive(Clone, Copy, Debug)]
+struct Entry<'a> {
+    /// Where the forwarding database has the source, hashed once and asked for early.
+    source: Place<'a>,
+    /// Where it has the destination.
+    destination: Place<'a>,
+    /// The outer tag, where the frame has one.
+    tag: Option<Tag>,
+    verdict: Verdict,
+}
+
+impl Entry<'_> {
+    #[inline]
+    fn is_undecided(&self) -> bool {
+        self.verdict == Verdict::UNDECIDED
+    }
+}
+
+/// The frames of a burst.
+type Entries<'a> = ArrayVec<Entry<'a>, BURST>;
 
 /// Forwards all frames of `burst`, which `ingress` received; afterwards the burst is empty.
 pub fn forward(
@@ -90,23 +133,30 @@ pub fn forward(
     let Some(rules) = link.and(context.snapshot.rules.port(ingress)) else {
         return dispatch::drop_all(context, ingress, DropReason::PortDown, burst, cache);
     };
-    let mut table = [Entry::EMPTY; BURST];
-    let entries = &mut table[..burst.len()];
-
     // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress
     // filtering.
-    classify::classify(context, rules, burst, cache.region(), entries);
+    let mut entries = Entries::new();
+    classify::classify(context, rules, burst, cache.region(), &mut entries);
     // 3. Secure, 4. look up the flow, 5. police: with the policy stages.
+    let stations = context.fdb.at(context.now);
+    let mut exits = Exits::new();
     for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
         // 6. Learn the source; 7. find destinations. One frame after the other, so that what comes
         // out does not depend on how frames were cut into bursts; the tables were prefetched.
-        entry.verdict = match learn::learn(context, ingress, rules, entry) {
-            Ok(()) => destination::find(context, ingress, rules, entry),
-            Err(reason) => Verdict::Drop(reason),
+        entry.verdict = match learn::learn(context, &stations, ingress, rules, entry) {
+            Ok(()) => destination::find(context, &stations, ingress, rules, entry, &mut exits),
+            Err(reason) => Verdict::drop(reason),
         };
     }
     // 8. Copy to mirrors. 9. Tag for each egress port, 10. queue.
-    dispatch::dispatch(context, ingress, rules, burst, entries, cache, outbox);
+    let egress = Egress {
+        context,
+        ingress,
+        rules,
+        cache,
+        outbox,
+    };
+    egress.dispatch(burst, &entries, &exits);
 }
 
 /// Whether a frame may go from one port to the other at all, whatever its destination.

@@ -11,14 +11,14 @@ use crate::{
 /// burst, is always long enough: a frame of the burst goes to a port once at most.
 #[derive(Debug)]
 pub struct Outbox {
-    bursts: Box<[Burst]>,
+    bursts: Box<[Burst; MAX_PORTS]>,
     waiting: ArrayVec<PortIndex, MAX_PORTS>,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
         Self {
-            bursts: (0..MAX_PORTS).map(|_| Burst::new_const()).collect(),
+            bursts: Box::new([const { Burst::new_const() }; MAX_PORTS]),
             waiting: ArrayVec::new(),
         }
     }
@@ -31,22 +31,34 @@ impl Outbox {
     /// When the port has a full burst waiting.
     #[inline]
     pub fn push(&mut self, port: PortIndex, frame: Frame) {
-        let burst = &mut self.bursts[port.get()];
-        if burst.is_empty() {
+        self.extend(port, std::iter::once(frame));
+    }
+
+    /// Adds frames for a port.
+    ///
+    /// # Panics
+    /// When the port has a full burst waiting, and there is one more.
+    #[inline]
+    pub fn extend(&mut self, port: PortIndex, frames: impl Iterator<Item = Frame>) {
+        let burst = &mut self.bursts[port.get() % MAX_PORTS];
+        let was_empty = burst.is_empty();
+        for frame in frames {
+            burst.push(frame);
+        }
+        if was_empty && !burst.is_empty() {
             self.waiting.push(port);
         }
-        burst.push(frame);
     }
 
     /// Whether the port has a full burst waiting.
     #[must_use]
     pub fn is_full(&self, port: PortIndex) -> bool {
-        self.bursts[port.get()].is_full()
+        self.bursts[port.get() % MAX_PORTS].is_full()
     }
 
     /// A port with frames, and its frames, which the caller has to take all.
     pub fn take(&mut self) -> Option<(PortIndex, &mut Burst)> {
         let port = self.waiting.pop()?;
-        Some((port, &mut self.bursts[port.get()]))
+        Some((port, &mut self.bursts[port.get() % MAX_PORTS]))
     }
 }

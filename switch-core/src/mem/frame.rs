@@ -1,6 +1,6 @@
 //! A frame: the move-only handle of one chunk, or of a chain of them.
 
-use std::{ptr::NonNull, slice};
+use std::{fmt, ptr::NonNull, slice};
 
 use arrayvec::ArrayVec;
 
@@ -10,24 +10,47 @@ use crate::limits::{BURST, CHUNK_LINK_SIZE, CHUNK_SIZE, MAX_FRAME_SIZE, MAX_SEGM
 /// Frames that travel together.
 pub type Burst = ArrayVec<Frame, BURST>;
 
-/// One frame in the region. The handle owns its chunks; moving it moves the frame.
+/// One frame in the region. The handle owns its chunks; moving it moves the frame, and one register
+/// holds it.
 ///
 /// A frame of more than one segment is a chain: the first bytes of each chunk, which no frame
 /// byte ever reaches, hold the place of the next segment.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Offset of the first byte in the region.
-    start: u32,
-    /// Bytes of all segments.
-    size: u32,
-    /// Bytes of the first segment.
-    head_size: u16,
-    /// Segments, at least 1.
-    segments: u8,
-}
+#[derive(PartialEq, Eq)]
+pub struct Frame(u64);
 
-const _: () = assert!(size_of::<Frame>() == 12);
-const _: () = assert!(CHUNK_SIZE <= u16::MAX as usize && MAX_SEGMENTS <= u8::MAX as usize);
+/// The fields of a frame's word, from the lowest bit on. The upper three never overflow into one
+/// another, so that moving the start is one addition to all of them.
+///
+/// ```text
+/// 63......59  58......48  47...32  31...0
+/// segments    head size   size     start
+/// ```
+const SIZE_SHIFT: u32 = 32;
+const HEAD_SIZE_SHIFT: u32 = 48;
+const SEGMENTS_SHIFT: u32 = HEAD_SIZE_SHIFT + CHUNK_SIZE.ilog2();
+const HEAD_SIZE_MASK: u16 = CHUNK_SIZE as u16 - 1;
+const ONE_SEGMENT: u64 = 1 << SEGMENTS_SHIFT;
+
+const _: () = assert!(CHUNK_SIZE - CHUNK_LINK_SIZE <= HEAD_SIZE_MASK as usize);
+const _: () = assert!(MAX_SEGMENTS < 1 << (u64::BITS - SEGMENTS_SHIFT));
+const _: () = assert!(MAX_FRAME_SIZE + 8 <= u16::MAX as usize);
+
+/// By how much the word changes when the start moves forward by one byte.
+const ONE_BYTE_FORWARD: u64 = 1_u64
+    .wrapping_sub(1 << SIZE_SHIFT)
+    .wrapping_sub(1 << HEAD_SIZE_SHIFT);
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Frame");
+        fields
+            .field("start", &self.start())
+            .field("size", &self.size())
+            .field("head_size", &self.head_size())
+            .field("segments", &self.segments());
+        fields.finish()
+    }
+}
 
 /// The place of a further segment, as it is written at a chunk's start.
 #[derive(Clone, Copy)]
@@ -54,37 +77,46 @@ impl Frame {
     pub(crate) fn from_segment(start: u32, size: u16) -> Self {
         let offset = start as usize % CHUNK_SIZE;
         assert!(offset >= CHUNK_LINK_SIZE && offset + size as usize <= CHUNK_SIZE);
-        Self {
-            start,
-            size: u32::from(size),
-            head_size: size,
-            segments: 1,
-        }
+        let size = u64::from(size);
+        Self(ONE_SEGMENT | size << HEAD_SIZE_SHIFT | size << SIZE_SHIFT | u64::from(start))
     }
 
     /// Bytes of the whole frame, all segments together, without FCS.
     #[must_use]
     #[inline]
     pub fn size(&self) -> usize {
-        self.size as usize
+        usize::from((self.0 >> SIZE_SHIFT) as u16)
+    }
+
+    #[inline]
+    fn start(&self) -> u32 {
+        self.0 as u32
     }
 
     /// Segments of the frame, at least one.
     #[must_use]
+    #[inline]
     pub fn segments(&self) -> usize {
-        usize::from(self.segments)
+        (self.0 >> SEGMENTS_SHIFT) as usize
+    }
+
+    #[inline]
+    fn head_size(&self) -> u16 {
+        (self.0 >> HEAD_SIZE_SHIFT) as u16 & HEAD_SIZE_MASK
     }
 
     /// Where the first segment starts in the region, and its bytes: a descriptor for a ring.
     #[must_use]
+    #[inline]
     pub fn head(&self) -> (u32, u16) {
-        (self.start, self.head_size)
+        (self.start(), self.head_size())
     }
 
     /// The chunk of the first segment.
     #[must_use]
+    #[inline]
     pub(crate) fn chunk(&self) -> ChunkAddress {
-        ChunkAddress::containing(self.start)
+        ChunkAddress::containing(self.start())
     }
 
     /// Moves the frame's start forward: the first `count` bytes are no longer part of it.
@@ -93,10 +125,10 @@ impl Frame {
     /// When the first segment has no more than `count` bytes.
     #[inline]
     pub fn shrink_front(&mut self, count: u16) {
-        assert!(count < self.head_size);
-        self.start += u32::from(count);
-        self.head_size -= count;
-        self.size -= u32::from(count);
+        assert!(count < self.head_size());
+        self.0 = self
+            .0
+            .wrapping_add(ONE_BYTE_FORWARD.wrapping_mul(count.into()));
     }
 
     /// Moves the frame's start back into the headroom by `count` bytes, whose content is whatever
@@ -106,15 +138,15 @@ impl Frame {
     /// When the chunk has less room in front, or the frame would be longer than one can be.
     #[inline]
     pub fn grow_front(&mut self, count: u16) -> Result<(), NoHeadroom> {
-        let offset = self.start as usize % CHUNK_SIZE;
+        let offset = self.start() as usize % CHUNK_SIZE;
         let fits = offset >= CHUNK_LINK_SIZE + usize::from(count)
             && self.size() + usize::from(count) <= MAX_FRAME_SIZE + 8;
         if !fits {
             return Err(NoHeadroom);
         }
-        self.start -= u32::from(count);
-        self.head_size += count;
-        self.size += u32::from(count);
+        self.0 = self
+            .0
+            .wrapping_sub(ONE_BYTE_FORWARD.wrapping_mul(count.into()));
         Ok(())
     }
 
@@ -123,8 +155,8 @@ impl Frame {
     /// # Panics
     /// When the frame has several segments, or the chunk has no such room.
     pub fn set_size(&mut self, size: u16) {
-        assert!(self.segments == 1);
-        *self = Self::from_segment(self.start, size);
+        assert!(self.segments() == 1);
+        *self = Self::from_segment(self.start(), size);
     }
 }
 
@@ -133,8 +165,8 @@ impl Region {
     #[must_use]
     #[inline]
     pub fn head<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
-        let size = usize::from(frame.head_size);
-        let start = self.at(frame.start, size);
+        let size = usize::from(frame.head_size());
+        let start = self.at(frame.start(), size);
         // SAFETY: the bytes are in the region, and the shared borrow of the handle that owns the
         // chunk keeps everybody from writing them.
         unsafe { slice::from_raw_parts(start.as_ptr(), size) }
@@ -144,8 +176,8 @@ impl Region {
     #[must_use]
     #[inline]
     pub fn head_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
-        let size = usize::from(frame.head_size);
-        let start = self.at(frame.start, size);
+        let size = usize::from(frame.head_size());
+        let start = self.at(frame.start(), size);
         // SAFETY: as for `head`; the unique borrow of the handle makes this the only access.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) }
     }
@@ -153,7 +185,7 @@ impl Region {
     /// The places of all segments in order: offset in the region and bytes.
     pub fn segments<'a>(&'a self, frame: &'a Frame) -> impl Iterator<Item = (u32, u16)> + 'a {
         let mut next = Some(frame.head());
-        let mut left = frame.segments;
+        let mut left = frame.segments();
         std::iter::from_fn(move || {
             let (start, size) = next.take()?;
             left -= 1;
@@ -184,22 +216,21 @@ impl Region {
     /// # Panics
     /// When `tail` is a chain itself.
     pub fn append(&self, frame: &mut Frame, tail: Frame) -> Result<(), Frame> {
-        assert!(tail.segments == 1);
+        assert!(tail.segments() == 1);
         if frame.segments() == MAX_SEGMENTS || frame.size() + tail.size() > MAX_FRAME_SIZE {
             return Err(tail);
         }
         let last = self
             .segments(frame)
             .last()
-            .map_or(frame.start, |(start, _)| start);
+            .map_or(frame.start(), |(start, _)| start);
         let link = Link {
-            start: tail.start,
-            size: tail.size,
+            start: tail.start(),
+            size: tail.size() as u32,
         };
         // SAFETY: the frame owns the chunk of its last segment, and no frame byte is in the link.
         unsafe { self.link(ChunkAddress::containing(last)).write(link) };
-        frame.segments += 1;
-        frame.size += tail.size;
+        frame.0 += ONE_SEGMENT + ((tail.size() as u64) << SIZE_SHIFT);
         let _moved_into_the_chain = tail;
         Ok(())
     }
@@ -213,6 +244,7 @@ impl Region {
     /// # Panics
     /// When they are longer than one chunk takes.
     #[must_use]
+    #[inline]
     pub(crate) fn fill(&self, chunk: ChunkAddress, offset: usize, bytes: &[u8]) -> Frame {
         let mut frame = Frame::from_segment(chunk.get() + offset as u32, bytes.len() as u16);
         self.head_mut(&mut frame).copy_from_slice(bytes);

@@ -14,11 +14,13 @@
 
 mod cursor;
 mod frame;
+mod huge;
 mod pool;
 mod region;
 pub mod spsc;
 
 pub(crate) use cursor::{ConsumerCursor, ProducerCursor};
 pub use frame::{Burst, Frame, NoHeadroom};
+pub use huge::{HugeSlice, prefetch};
 pub use pool::{ChunkAddress, FrameCache, Pool};
 pub use region::{HugePages, Region};

@@ -160,6 +160,7 @@ impl FrameCache {
         self.free.push(chunk);
     }
 
+    #[cold]
     fn give_back(&mut self, count: usize) {
         let from = self.free.len() - count.min(self.free.len());
         self.pool.put(self.free.drain(from..).collect());
@@ -178,10 +179,15 @@ impl FrameCache {
         if frame.segments() == 1 {
             return self.put_chunk(frame.chunk());
         }
+        self.free_chain(&frame);
+    }
+
+    #[cold]
+    fn free_chain(&mut self, frame: &Frame) {
         let region = Arc::clone(&self.pool.region);
         // The links are read before the first chunk is given away.
         let chunks: ArrayVec<_, MAX_SEGMENTS> = region
-            .segments(&frame)
+            .segments(frame)
             .map(|(start, _)| ChunkAddress::containing(start))
             .collect();
         for chunk in chunks {
@@ -190,7 +196,18 @@ impl FrameCache {
     }
 
     /// A second frame with the same bytes and as much headroom, unless there is no free chunk.
+    #[inline]
     pub fn copy(&mut self, frame: &Frame) -> Option<Frame> {
+        if frame.segments() > 1 {
+            return self.copy_chain(frame);
+        }
+        let chunk = self.take_chunk()?;
+        let region = &self.pool.region;
+        let (start, _) = frame.head();
+        Some(region.fill(chunk, start as usize % CHUNK_SIZE, region.head(frame)))
+    }
+
+    fn copy_chain(&mut self, frame: &Frame) -> Option<Frame> {
         let region = Arc::clone(&self.pool.region);
         let mut copy: Option<Frame> = None;
         for ((start, _), bytes) in region.segments(frame).zip(region.bytes(frame)) {
@@ -211,7 +228,16 @@ impl FrameCache {
 
     /// A frame with these bytes, in as many segments as it takes; `None` when there are too many
     /// bytes for a frame, or too few free chunks.
+    #[inline]
     pub fn frame_from(&mut self, bytes: &[u8]) -> Option<Frame> {
+        if bytes.len() > CHUNK_SIZE - HEADROOM {
+            return self.chain_from(bytes);
+        }
+        let chunk = self.take_chunk()?;
+        Some(self.pool.region.fill(chunk, HEADROOM, bytes))
+    }
+
+    fn chain_from(&mut self, bytes: &[u8]) -> Option<Frame> {
         let region = Arc::clone(&self.pool.region);
         let mut frame: Option<Frame> = None;
         let mut parts = bytes.chunks(CHUNK_SIZE - HEADROOM);

@@ -23,7 +23,7 @@ mod slot;
 mod tests;
 
 use std::{
-    array, hint, iter,
+    array, iter,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
@@ -32,10 +32,12 @@ use crossbeam::utils::CachePadded;
 use crate::{
     clock::Tick,
     limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
+    mem::{HugeSlice, prefetch},
     sync::{Ordering::SeqCst, fence},
-    wire::ethernet::Mac,
+    wire::ethernet::{Mac, PackedMac},
 };
-use slot::{Key, MAX_AGEING, Slot, Word};
+pub use slot::Location;
+use slot::{Key, MAX_AGEING, Slot, Validity, Word};
 
 /// Ticks for which a dynamic entry is valid unless told otherwise (802.1Q-2022, Table 8-6).
 pub const DEFAULT_AGEING: u32 = 300;
@@ -45,50 +47,64 @@ const SLOTS: usize = if cfg!(loom) { 1 } else { 4 };
 /// How often a writer tries again after another one was faster.
 const ATTEMPTS: usize = 8;
 
-/// The slots that an address may be in, one half of them: a cache line.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Bucket([Slot; SLOTS]);
+const _: () = assert!(SLOTS.is_power_of_two());
+#[cfg(not(loom))]
+const _: () = assert!(SLOTS * size_of::<Slot>() == 64, "a bucket is a cache line");
 
-impl Bucket {
-    /// The slots that have `key`: one, but for the moment after two workers have entered it.
-    ///
-    /// All keys are compared before the first value is looked at: which of them it is cannot be
-    /// predicted, so a branch for each would cost more than the comparisons.
-    #[inline]
-    fn copies(&self, key: Key) -> impl Iterator<Item = (&Slot, Word)> {
-        let same = |(index, slot): (usize, &Slot)| u32::from(slot.has(key)) << index;
-        let mut candidates = self.0.iter().enumerate().map(same).sum::<u32>();
-        iter::from_fn(move || {
-            while candidates != 0 {
-                let slot = &self.0[candidates.trailing_zeros() as usize % SLOTS];
-                candidates &= candidates - 1;
-                if let Some(word) = slot.get(key) {
-                    return Some((slot, word));
-                }
+/// The slots that an address may be in, one half of them: a cache line.
+type Bucket = [Slot; SLOTS];
+
+/// The slots of a bucket that have `key`: one, but for the moment after two workers have entered
+/// it.
+///
+/// All keys are compared before the first value is looked at: which of them it is cannot be
+/// predicted, so a branch for each would cost more than the comparisons.
+#[inline]
+fn copies(bucket: &Bucket, key: Key) -> impl Iterator<Item = (&Slot, Word)> {
+    let same = |(index, slot): (usize, &Slot)| u32::from(slot.has(key)) << index;
+    let mut candidates = bucket.iter().enumerate().map(same).sum::<u32>();
+    iter::from_fn(move || {
+        while candidates != 0 {
+            let slot = &bucket[candidates.trailing_zeros() as usize % SLOTS];
+            candidates &= candidates - 1;
+            if let Some(word) = slot.get(key) {
+                return Some((slot, word));
             }
-            None
-        })
+        }
+        None
+    })
+}
+
+/// An address of a network, and the slot that it is in if it is where it should be: computed once
+/// for all that a frame needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    key: Key,
+    home: &'a Slot,
+}
+
+impl Place<'_> {
+    /// The network.
+    #[must_use]
+    #[inline]
+    pub fn network(&self) -> NetworkIndex {
+        self.key.network()
+    }
+
+    /// The address is a group address, which never is an entry.
+    #[must_use]
+    #[inline]
+    pub fn is_group(&self) -> bool {
+        PackedMac::from_le(self.key.to_u64()).is_group()
     }
 }
 
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
-
-/// An address of a network with its hash, which is computed once for all that a frame needs.
-/// Good for the table that made it.
+/// The table at one time: what a burst reads it by.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    key: Key,
-    hash: u64,
-}
-
-impl Place {
-    /// What an unused variable holds: the place of the null address, which is never an entry.
-    pub const EMPTY: Self = Self {
-        key: Key::NULL,
-        hash: 0,
-    };
+pub struct View<'a> {
+    fdb: &'a Fdb,
+    now: Tick,
+    validity: Validity,
 }
 
 /// What [`Fdb::learn`] found out or did about a source address.
@@ -217,9 +233,8 @@ fn add(counter: &AtomicU64) {
 /// The forwarding database; see the module's text. All methods may be called by all threads.
 #[derive(Debug)]
 pub struct Fdb {
-    buckets: Box<[Bucket]>,
-    /// Half the number of buckets, a power of two.
-    half: usize,
+    /// A power of two of buckets, one behind the other.
+    slots: HugeSlice<Slot>,
     secrets: [u64; 2],
     ageing: AtomicU32,
     /// Dynamic entries by port.
@@ -241,10 +256,7 @@ impl Fdb {
         let half = capacity.div_ceil(2 * SLOTS).next_power_of_two();
         let zeros = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
         Self {
-            buckets: (0..2 * half)
-                .map(|_| Bucket(array::from_fn(|_| Slot::new())))
-                .collect(),
-            half,
+            slots: HugeSlice::new(2 * half * SLOTS, Slot::new),
             // Odd: a multiplication by it loses nothing.
             secrets: [spread(hash_key[0]), spread(hash_key[1] ^ u64::MAX) | 1],
             ageing: AtomicU32::new(DEFAULT_AGEING),
@@ -257,7 +269,7 @@ impl Fdb {
     /// The number of slots.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.buckets.len() * SLOTS
+        self.slots.len()
     }
 
     /// Sets for how many ticks a dynamic entry is valid after it was last seen: with 0, for the
@@ -269,20 +281,42 @@ impl Fdb {
     /// Hashes an address of a network.
     #[inline]
     #[must_use]
-    pub fn place(&self, network: NetworkIndex, mac: Mac) -> Place {
-        let key = Key::new(network, mac);
-        let hash = hash(key.to_u64(), self.secrets);
-        Place { key, hash }
+    pub fn place(&self, network: NetworkIndex, mac: impl Into<PackedMac>) -> Place<'_> {
+        let key = Key::new(network, mac.into());
+        let home = self.slots.choose(self.home_hash(key));
+        Place { key, home }
     }
 
-    /// Hashes an address of a network and touches its first bucket, without waiting for it: when a
+    /// Hashes an address of a network and asks for its first bucket, without waiting for it: when a
     /// burst does this first for all its frames, their cache misses overlap.
     #[inline]
     #[must_use]
-    pub fn prefetch(&self, network: NetworkIndex, mac: Mac) -> Place {
+    pub fn prefetch(&self, network: NetworkIndex, mac: impl Into<PackedMac>) -> Place<'_> {
         let place = self.place(network, mac);
-        hint::black_box(self.candidates(place)[0].0[0].touch());
+        prefetch(place.home);
         place
+    }
+
+    /// The table at a time.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, now: Tick) -> View<'_> {
+        let ageing = self.ageing.load(Relaxed);
+        View {
+            fdb: self,
+            now,
+            validity: Validity::new(now, ageing),
+        }
+    }
+
+    /// A place for variables that hold none.
+    #[inline]
+    #[must_use]
+    pub fn nowhere(&self) -> Place<'_> {
+        Place {
+            key: Key::NULL,
+            home: self.slots.choose(0),
+        }
     }
 
     /// The port that an address is behind, if there is a valid entry.
@@ -295,16 +329,10 @@ impl Fdb {
     /// [`lookup`](Self::lookup) of an address that has been hashed.
     #[inline]
     #[must_use]
-    pub fn lookup_at(&self, place: Place, now: Tick) -> Option<PortIndex> {
-        let ageing = self.ageing.load(Relaxed);
-        for bucket in self.candidates(place) {
-            for (_, word) in bucket.copies(place.key) {
-                if !word.has_expired(now, ageing) {
-                    return Some(word.port());
-                }
-            }
-        }
-        None
+    pub fn lookup_at(&self, place: Place<'_>, now: Tick) -> Option<PortIndex> {
+        let view = self.at(now);
+        let found = view.lookup_at_home(place).or_else(|| view.lookup(place));
+        found.map(Location::port)
     }
 
     /// Takes note that `mac` was seen on `port`, which may have `limit` dynamic entries.
@@ -323,19 +351,15 @@ impl Fdb {
     #[inline]
     pub fn learn_at(
         &self,
-        place: Place,
+        place: Place<'_>,
         port: PortIndex,
         now: Tick,
         limit: Option<u32>,
     ) -> Learned {
-        if let Some((_, word)) = self.find(place)
-            && word.is_dynamic()
-            && word.port() == port
-            && word.age(now) == 0
-        {
+        if self.at(now).is_settled(place, port) {
             return Learned::Unchanged;
         }
-        self.learn_slowly(place, port, now, limit.unwrap_or(u32::MAX))
+        self.learn_slowly(place.key, port, now, limit.unwrap_or(u32::MAX))
     }
 
     /// Makes `mac` a static entry of `port`: it does not age and nobody can move it. A dynamic
@@ -352,9 +376,9 @@ impl Fdb {
         if mac.is_group() || mac == Mac::NULL {
             return Err(AddStaticError::NotUnicast(mac));
         }
-        let place = self.place(network, mac);
+        let key = Key::new(network, mac.into());
         for _ in 0..ATTEMPTS {
-            let done = match self.find(place) {
+            let done = match self.find(key) {
                 Some((_, word)) if word.is_static() => {
                     let there = word.port();
                     return if there == port {
@@ -364,10 +388,10 @@ impl Fdb {
                     };
                 }
                 Some((slot, word)) => self.make_static(slot, word, port),
-                None => self.insert_static(place, port)?,
+                None => self.insert_static(key, port)?,
             };
             if done {
-                self.drop_duplicates(place);
+                self.drop_duplicates(key);
                 return Ok(());
             }
         }
@@ -376,9 +400,9 @@ impl Fdb {
 
     /// Removes the entry of an address, dynamic or static; false if there was none.
     pub fn remove(&self, network: NetworkIndex, mac: Mac) -> bool {
-        let place = self.place(network, mac);
-        let slots = self.candidates(place).into_iter().flat_map(|b| &b.0);
-        self.remove_where(slots, &self.events.removed, |key, _| key == place.key) > 0
+        let key = Key::new(network, mac.into());
+        let slots = self.candidates(key).into_iter().flatten();
+        self.remove_where(slots, &self.events.removed, |found, _| found == key) > 0
     }
 
     /// Removes all entries that `filter` matches, and returns how many.
@@ -463,51 +487,104 @@ impl Fdb {
     }
 }
 
+impl View<'_> {
+    /// Whether the address is known on this port and was seen there in this tick: then there is
+    /// nothing to learn, as for all frames of a station but one a second. An address that is not in
+    /// its home slot is never said to be.
+    #[inline]
+    #[must_use]
+    pub fn is_settled(&self, place: Place<'_>, port: PortIndex) -> bool {
+        let settled = Word::settled(port, self.now);
+        place.home.is_settled(place.key, settled)
+    }
+
+    /// Where an address is, if its home slot has a valid entry of it: nearly always, if there is
+    /// one at all.
+    #[inline]
+    #[must_use]
+    pub fn lookup_at_home(&self, place: Place<'_>) -> Option<Location> {
+        let word = place.home.get_quickly(place.key)?;
+        self.validity.allows(word).then(|| word.location())
+    }
+
+    /// Where an address is, if there is a valid entry.
+    #[must_use]
+    pub fn lookup(&self, place: Place<'_>) -> Option<Location> {
+        for bucket in self.fdb.candidates(place.key) {
+            for (_, word) in copies(bucket, place.key) {
+                if self.validity.allows(word) {
+                    return Some(word.location());
+                }
+            }
+        }
+        None
+    }
+}
+
 /// Finding slots.
 impl Fdb {
-    /// The two buckets that an address may be in. Each half of the table has its own half of the
-    /// hash, so the two are never one and the same.
+    /// What chooses an address's home: a multiplication by a secret odd number, of which the bits
+    /// in the middle are taken. Two addresses share a slot for one in so many secrets as there are
+    /// slots (Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem,
+    /// 1997); and addresses in a row lie apart.
     #[inline]
-    fn candidates(&self, place: Place) -> [&Bucket; 2] {
-        let mask = self.half - 1;
-        let left = place.hash as usize & mask;
-        let right = (place.hash >> 32) as usize & mask;
-        [&self.buckets[left], &self.buckets[self.half + right]]
+    fn home_hash(&self, key: Key) -> u64 {
+        key.to_u64().wrapping_mul(self.secrets[1]) >> 36
+    }
+
+    /// The two buckets that an address may be in, one in each half of the table: so they are never
+    /// one and the same. The left one has its home. The right one is chosen by a better hash, so
+    /// that nobody can aim at both.
+    #[inline]
+    fn candidates(&self, key: Key) -> [&Bucket; 2] {
+        let (buckets, _) = self.slots.as_chunks::<SLOTS>();
+        let half = buckets.len() / 2;
+        let left = self.slots.chosen_index(self.home_hash(key)) / SLOTS;
+        let right = hash(key.to_u64(), self.secrets) as usize & (half - 1);
+        [&buckets[left], &buckets[half + right]]
+    }
+
+    /// The position in its left bucket that an address has by right.
+    fn home(&self, key: Key) -> usize {
+        self.slots.chosen_index(self.home_hash(key)) % SLOTS
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.buckets.iter().flat_map(|bucket| &bucket.0)
+        self.slots.iter()
     }
 
     #[inline]
-    fn find(&self, place: Place) -> Option<(&Slot, Word)> {
-        let [left, right] = self.candidates(place);
-        let found = left.copies(place.key).next();
-        found.or_else(|| right.copies(place.key).next())
+    fn find(&self, key: Key) -> Option<(&Slot, Word)> {
+        let [left, right] = self.candidates(key);
+        let found = copies(left, key).next();
+        found.or_else(|| copies(right, key).next())
     }
 
-    /// The slot that a new entry of `newcomer`'s takes, and what is in it: a free one in the
-    /// emptier bucket, else the entry that has expired longest ago, else the victim of a fair
-    /// eviction. With no newcomer the entry is a static one, for which every dynamic one gives way.
-    fn make_room(
-        &self,
-        place: Place,
-        newcomer: Option<PortIndex>,
-        now: Tick,
-    ) -> Option<(&Slot, Word)> {
-        let buckets = self.candidates(place);
+    /// The slot that a new entry of `newcomer`'s takes, and what is in it: a free one, else the
+    /// entry that has expired longest ago, else the victim of a fair eviction. With no newcomer the
+    /// entry is a static one, for which every dynamic one gives way.
+    ///
+    /// Of the free slots: the address's home, unless its bucket has two entries and the other one
+    /// fewer; then any of that bucket, by the same rule; then any of the other. So nearly all are
+    /// found where they are looked for first, and the table takes as many as if each went into the
+    /// emptier bucket.
+    fn make_room(&self, key: Key, newcomer: Option<PortIndex>, now: Tick) -> Option<(&Slot, Word)> {
+        let buckets = self.candidates(key);
         let room: [(&Slot, Word); 2 * SLOTS] = array::from_fn(|index| {
-            let slot = &buckets[index / SLOTS].0[index % SLOTS];
+            let slot = &buckets[index / SLOTS][index % SLOTS];
             (slot, slot.word())
         });
         let (left, right) = room.split_at(SLOTS);
-        let free = |half: &[(&Slot, Word)]| half.iter().filter(|(_, w)| w.is_free()).count();
-        let emptier = if free(right) > free(left) {
-            right
-        } else {
-            left
-        };
-        if let Some(&found) = emptier.iter().find(|(_, word)| word.is_free()) {
+        let used = |half: &[(&Slot, Word)]| half.iter().filter(|(_, w)| !w.is_free()).count();
+        let mut order = [right, left];
+        if used(left) < 2 || used(left) <= used(right) {
+            let home = left[self.home(key)];
+            if home.1.is_free() {
+                return Some(home);
+            }
+            order = [left, right];
+        }
+        if let Some(&found) = order.into_iter().flatten().find(|(_, word)| word.is_free()) {
             return Some(found);
         }
         let ageing = self.ageing.load(Relaxed);
@@ -534,11 +611,11 @@ impl Fdb {
 impl Fdb {
     #[cold]
     #[inline(never)]
-    fn learn_slowly(&self, place: Place, port: PortIndex, now: Tick, limit: u32) -> Learned {
+    fn learn_slowly(&self, key: Key, port: PortIndex, now: Tick, limit: u32) -> Learned {
         for _ in 0..ATTEMPTS {
-            let outcome = match self.find(place) {
+            let outcome = match self.find(key) {
                 Some((slot, word)) => self.learn_again(slot, word, port, now, limit),
-                None => self.insert(place, port, now, limit),
+                None => self.insert(key, port, now, limit),
             };
             if let Some(learned) = outcome {
                 return learned;
@@ -591,8 +668,8 @@ impl Fdb {
     }
 
     /// Learns an address that is in no slot; nothing if another worker took the slot meanwhile.
-    fn insert(&self, place: Place, port: PortIndex, now: Tick, limit: u32) -> Option<Learned> {
-        let Some((slot, old)) = self.make_room(place, Some(port), now) else {
+    fn insert(&self, key: Key, port: PortIndex, now: Tick, limit: u32) -> Option<Learned> {
+        let Some((slot, old)) = self.make_room(key, Some(port), now) else {
             add(&self.events.no_room);
             return Some(Learned::NoRoom);
         };
@@ -600,7 +677,7 @@ impl Fdb {
         if !self.book(port, limit, old, expired) {
             return Some(Learned::LimitReached);
         }
-        let Some(claimed) = slot.claim(old, place.key) else {
+        let Some(claimed) = slot.claim(old, key) else {
             self.cancel(port, old);
             return None;
         };
@@ -608,23 +685,23 @@ impl Fdb {
         self.count_displaced(old, expired);
         self.network_counts[claimed.network().get()].fetch_add(1, Relaxed);
         add(&self.events.learned);
-        slot.publish(place.key, claimed.dynamic(port, now));
-        self.drop_duplicates(place);
+        slot.publish(key, claimed.dynamic(port, now));
+        self.drop_duplicates(key);
         Some(Learned::New)
     }
 
-    fn insert_static(&self, place: Place, port: PortIndex) -> Result<bool, AddStaticError> {
+    fn insert_static(&self, key: Key, port: PortIndex) -> Result<bool, AddStaticError> {
         // There is no clock here, and none is needed: whichever entry gives way is learnt again.
         let (slot, old) = self
-            .make_room(place, None, Tick(0))
+            .make_room(key, None, Tick(0))
             .ok_or(AddStaticError::Full)?;
-        let Some(claimed) = slot.claim(old, place.key) else {
+        let Some(claimed) = slot.claim(old, key) else {
             return Ok(false);
         };
         self.hand_over(old, None);
         self.count_displaced(old, false);
         self.network_counts[claimed.network().get()].fetch_add(1, Relaxed);
-        slot.publish(place.key, claimed.into_static(port));
+        slot.publish(key, claimed.into_static(port));
         Ok(true)
     }
 
@@ -638,13 +715,13 @@ impl Fdb {
     }
 
     /// Leaves one entry of an address that two workers entered at the same time.
-    fn drop_duplicates(&self, place: Place) {
+    fn drop_duplicates(&self, key: Key) {
         // Between this thread's publication and its look at the other slots. Of two that publish
         // the same address, the one whose fence comes second sees the other's entry.
         fence(SeqCst);
         let copies = || {
-            let buckets = self.candidates(place).into_iter();
-            buckets.flat_map(|bucket| bucket.copies(place.key))
+            let buckets = self.candidates(key).into_iter();
+            buckets.flat_map(|bucket| copies(bucket, key))
         };
         if copies().nth(1).is_none() {
             return;
@@ -655,9 +732,9 @@ impl Fdb {
         let losers = copies()
             .map(|(slot, _)| slot)
             .filter(|&slot| !std::ptr::eq(slot, winner));
-        self.remove_where(losers, &self.events.removed, |key, word| {
+        self.remove_where(losers, &self.events.removed, |found, word| {
             // One that has just become static stays; whoever made it so looks for copies too.
-            key == place.key && (word.is_dynamic() || winning.is_static())
+            found == key && (word.is_dynamic() || winning.is_static())
         });
     }
 

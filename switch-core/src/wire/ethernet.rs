@@ -49,6 +49,69 @@ impl Mac {
     }
 }
 
+/// A MAC address in a register: the first byte lowest, as a little-endian load leaves it, and the
+/// upper 16 bits 0. What the datapath compares and hashes; [`Mac`] is for everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedMac(u64);
+
+impl PackedMac {
+    const MASK: u64 = (1 << 48) - 1;
+    /// 01-80-C2-00-00-00, and the bits that all sixteen reserved addresses have in common.
+    const RESERVED: u64 = 0x0000_00c2_8001;
+    const RESERVED_MASK: u64 = 0xf0ff_ffff_ffff;
+
+    /// The address in the first six of these bytes, the first byte lowest.
+    #[must_use]
+    #[inline]
+    pub const fn from_le(bytes: u64) -> Self {
+        Self(bytes & Self::MASK)
+    }
+
+    /// The number, below 2^48.
+    #[must_use]
+    #[inline]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// [`Mac::is_group`].
+    #[must_use]
+    #[inline]
+    pub const fn is_group(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// Neither null nor a group address: one that a station can have.
+    #[must_use]
+    #[inline]
+    pub const fn is_station(self) -> bool {
+        // One less than an even number is odd; one less than 0 is negative too.
+        self.0.wrapping_sub(1) & (1 << 63 | 1) == 1
+    }
+
+    /// [`Mac::is_reserved`].
+    #[must_use]
+    #[inline]
+    pub const fn is_reserved(self) -> bool {
+        self.0 & Self::RESERVED_MASK == Self::RESERVED
+    }
+}
+
+impl From<Mac> for PackedMac {
+    #[inline]
+    fn from(Mac([a, b, c, d, e, f]): Mac) -> Self {
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+}
+
+impl From<PackedMac> for Mac {
+    #[inline]
+    fn from(packed: PackedMac) -> Self {
+        let [a, b, c, d, e, f, ..] = packed.0.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, f] = self.0;
@@ -114,6 +177,36 @@ mod tests {
             "+1:00:00:00:00:00",
         ] {
             check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_packed_address_is_the_same_address() {
+        let check = |bytes: [u8; 6]| {
+            let mac = Mac(bytes);
+            let packed = PackedMac::from(mac);
+            assert_eq!(Mac::from(packed), mac);
+            let [a, b, c, d, e, f] = bytes;
+            let behind = u64::from_le_bytes([a, b, c, d, e, f, 0xff, 0xff]);
+            assert_eq!(PackedMac::from_le(behind), packed, "{mac}");
+            assert_eq!(
+                packed.is_station(),
+                !mac.is_null() && !mac.is_group(),
+                "{mac}"
+            );
+            assert_eq!(packed.is_group(), mac.is_group(), "{mac}");
+            assert_eq!(packed.is_reserved(), mac.is_reserved(), "{mac}");
+        };
+        check([0; 6]);
+        check([0xff; 6]);
+        check([0x52, 0x54, 0, 0x12, 0x34, 0xab]);
+        for last in 0..=255 {
+            check([0x01, 0x80, 0xc2, 0, 0, last]);
+        }
+        for bit in 0..48 {
+            check(Mac::from_u64(1 << bit).0);
+            let flipped = 0x0180_c200_0005 ^ 1_u64 << bit;
+            check(Mac::from_u64(flipped).0);
         }
     }
 

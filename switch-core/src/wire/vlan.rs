@@ -65,9 +65,19 @@ impl Tpid {
     /// The tag protocol with this EtherType, if it is one.
     #[must_use]
     pub const fn from_ethertype(ethertype: u16) -> Option<Self> {
+        Self::from_wire(ethertype.swap_bytes())
+    }
+
+    /// The tag protocol with the EtherType that stands so in a frame, read with its first byte
+    /// lowest, if it is one.
+    #[must_use]
+    #[inline]
+    pub const fn from_wire(ethertype: u16) -> Option<Self> {
+        const CUSTOMER: u16 = (Tpid::Customer as u16).swap_bytes();
+        const SERVICE: u16 = (Tpid::Service as u16).swap_bytes();
         match ethertype {
-            0x8100 => Some(Self::Customer),
-            0x88a8 => Some(Self::Service),
+            CUSTOMER => Some(Self::Customer),
+            SERVICE => Some(Self::Service),
             _ => None,
         }
     }

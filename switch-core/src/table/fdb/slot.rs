@@ -8,7 +8,7 @@
 //! value   63..62  61........49  48......22  21.....10  9....0
 //!         state   tenancy       last seen   network    port
 //! key     63...48  47.....................................0
-//!         network  MAC address
+//!         network  MAC address, first byte lowest
 //! ```
 //!
 //! A tenancy is the time for which a slot keeps one key. It begins with the exchange to `Claimed`,
@@ -29,7 +29,7 @@ use crate::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
-    wire::ethernet::Mac,
+    wire::ethernet::{Mac, PackedMac},
 };
 
 const PORT_BITS: u32 = 10;
@@ -61,8 +61,8 @@ impl Key {
     pub(super) const NULL: Self = Self(0);
 
     #[inline]
-    pub(super) fn new(network: NetworkIndex, mac: Mac) -> Self {
-        Self((network.get() as u64) << 48 | mac.to_u64())
+    pub(super) fn new(network: NetworkIndex, mac: PackedMac) -> Self {
+        Self((network.get() as u64) << 48 | mac.get())
     }
 
     #[inline]
@@ -75,8 +75,13 @@ impl Key {
         self.0 >> 48
     }
 
+    #[inline]
+    pub(super) fn network(self) -> NetworkIndex {
+        NetworkIndex::new(self.network_bits() as usize % MAX_NETWORKS)
+    }
+
     pub(super) fn mac(self) -> Mac {
-        Mac::from_u64(self.0)
+        PackedMac::from_le(self.0).into()
     }
 }
 
@@ -137,6 +142,12 @@ impl Word {
         self.state_is(State::Static)
     }
 
+    /// Network and port together.
+    #[inline]
+    pub(super) fn location(self) -> Location {
+        Location(self.field(0, PORT_BITS + NETWORK_BITS) as u32)
+    }
+
     #[inline]
     pub(super) fn port(self) -> PortIndex {
         PortIndex::new(self.field(0, PORT_BITS) as usize)
@@ -188,7 +199,14 @@ impl Word {
             .with_state(State::Claimed)
     }
 
+    /// A dynamic entry of no network.
+    #[inline]
+    pub(super) fn settled(port: PortIndex, now: Tick) -> Self {
+        Self(0).dynamic(port, now)
+    }
+
     /// A claimed word as a dynamic entry.
+    #[inline]
     pub(super) fn dynamic(self, port: PortIndex, now: Tick) -> Self {
         self.seen(port, now).with_state(State::Dynamic)
     }
@@ -197,6 +215,82 @@ impl Word {
     fn same_tenancy(self, other: Self) -> bool {
         self.field(TENANCY_SHIFT, TENANCY_BITS) == other.field(TENANCY_SHIFT, TENANCY_BITS)
     }
+}
+
+/// A port of a network, where a station is: one word to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location(u32);
+
+impl Location {
+    /// A number that is no location's.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The port.
+    #[must_use]
+    #[inline]
+    pub fn port(self) -> PortIndex {
+        Word(self.0.into()).port()
+    }
+
+    /// The network.
+    #[must_use]
+    #[inline]
+    pub fn network(self) -> NetworkIndex {
+        Word(self.0.into()).network()
+    }
+
+    /// A number below `count`, which is a power of two: not the same for the ports of one network,
+    /// nor for the networks of one port.
+    #[must_use]
+    #[inline]
+    pub fn spread_over(self, count: usize) -> usize {
+        (self.0 ^ self.0 >> NETWORK_SHIFT) as usize % count
+    }
+}
+
+/// A time of the switch and an ageing time, made ready to tell which entries are valid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Validity {
+    /// A tick earlier than the first that has expired, in the upper bits as in a word that is
+    /// shifted so that its tick stands there; all bits below are 1.
+    from: u64,
+    /// How far back from there an entry has expired; one still older was seen in the future.
+    span: u64,
+}
+
+impl Validity {
+    /// Bits above the tick of a word.
+    const ABOVE: u32 = u64::BITS - TENANCY_SHIFT;
+    /// Bits below a tick that has been shifted to the top.
+    const BELOW: u32 = u64::BITS - SEEN_BITS;
+
+    #[inline]
+    pub(super) fn new(now: Tick, ageing: u32) -> Self {
+        let first_valid = u64::from(now.0.wrapping_sub(ageing).wrapping_sub(1));
+        Self {
+            from: first_valid << Self::BELOW | (1 << Self::BELOW) - 1,
+            span: u64::from(MAX_AGEING - ageing) << Self::BELOW,
+        }
+    }
+
+    /// [`Word::has_expired`], for a dynamic entry.
+    #[inline]
+    fn is_over(self, word: Word) -> bool {
+        self.from.wrapping_sub(word.0 << Self::ABOVE) < self.span
+    }
+
+    /// Whether a live entry is valid.
+    #[inline]
+    pub(super) fn allows(self, word: Word) -> bool {
+        !self.is_over(word) || is_static_after_all(word)
+    }
+}
+
+/// Out of the way, so that the age is looked at first.
+#[cold]
+#[inline(never)]
+fn is_static_after_all(word: Word) -> bool {
+    word.is_static()
 }
 
 /// A key and its value; see the module's text for who may write them when.
@@ -212,12 +306,6 @@ impl Slot {
             key: AtomicU64::new(0),
             value: AtomicU64::new(0),
         }
-    }
-
-    /// Makes the CPU load the slot's cache line; the word itself means nothing.
-    #[inline]
-    pub(super) fn touch(&self) -> u64 {
-        self.key.load(Relaxed)
     }
 
     /// The value now, with or without an entry in it.
@@ -238,6 +326,30 @@ impl Slot {
         let (found, word) = self.entry()?;
         let right = found == key && word.field(NETWORK_SHIFT, NETWORK_BITS) == key.network_bits();
         right.then_some(word)
+    }
+
+    /// [`get`](Self::get) for the common case, in which nothing changes meanwhile: nothing at all
+    /// where `get` might still find an entry.
+    #[inline]
+    pub(super) fn get_quickly(&self, key: Key) -> Option<Word> {
+        const LIVE: u64 = 1 << 63;
+        const NETWORK: u64 = ((1 << NETWORK_BITS) - 1) << NETWORK_SHIFT;
+        let before = self.word();
+        let found = Key(self.key.load(Acquire));
+        let unchanged = self.word() == before;
+        let network = key.network_bits() << NETWORK_SHIFT;
+        let right = (before.0 ^ network) & (LIVE | NETWORK) == LIVE;
+        (found == key && unchanged && right).then_some(before)
+    }
+
+    /// Whether the entry of `key` is here, dynamic, on the port and of the tick of `expected`: then
+    /// there is nothing to learn. No port comes of this, so that the network need not be looked at,
+    /// nor whether the slot changes hands: then the next frame is learnt.
+    #[inline]
+    pub(super) fn is_settled(&self, key: Key, expected: Word) -> bool {
+        const IGNORED: u64 =
+            ((1 << TENANCY_BITS) - 1) << TENANCY_SHIFT | ((1 << NETWORK_BITS) - 1) << NETWORK_SHIFT;
+        (self.word().0 ^ expected.0) & !IGNORED == 0 && self.key.load(Acquire) == key.0
     }
 
     /// The entry that is here, if it stays here while it is read. Three loads, whatever others do.
@@ -289,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_word_do_not_touch_each_other() {
-        let key = Key::new(NetworkIndex::new(MAX_NETWORKS - 1), Mac([0xfe; 6]));
+        let key = Key::new(NetworkIndex::new(MAX_NETWORKS - 1), Mac([0xfe; 6]).into());
         let last_port = PortIndex::new(MAX_PORTS - 1);
         let claimed = Word(u64::MAX).freed().claimed_for(key);
         assert!(claimed.same_tenancy(Word(0)), "the tenancy wraps");
@@ -327,10 +439,47 @@ mod tests {
     }
 
     #[test]
+    fn validity_is_what_has_expired_says() {
+        let check = |seen: u32, now: u32, ageing: u32| {
+            let word = Word(u64::MAX)
+                .with_state(State::Dynamic)
+                .seen(PortIndex::new(1), Tick(seen));
+            let validity = Validity::new(Tick(now), ageing);
+            let expected = !word.has_expired(Tick(now), ageing);
+            assert_eq!(validity.allows(word), expected, "{seen}, {now}, {ageing}");
+            assert!(validity.allows(word.with_state(State::Static)));
+        };
+        let edges = [
+            0,
+            1,
+            2,
+            9,
+            300,
+            MAX_AGEING - 1,
+            MAX_AGEING,
+            MAX_AGEING + 1,
+            SEEN_MASK,
+        ];
+        for now in edges
+            .into_iter()
+            .chain([SEEN_MASK + 1, u32::MAX - 1, u32::MAX])
+        {
+            for ageing in [0, 1, 8, 300, MAX_AGEING - 1, MAX_AGEING] {
+                for back in edges {
+                    check(now.wrapping_sub(back), now, ageing);
+                    check(now.wrapping_add(back), now, ageing);
+                    check(now.wrapping_sub(ageing).wrapping_sub(back), now, ageing);
+                    check(now.wrapping_sub(ageing).wrapping_add(back), now, ageing);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_slot_gives_an_entry_only_while_it_is_published() {
         let slot = Slot::new();
-        let key = Key::new(NetworkIndex::new(3), Mac([2, 0, 0, 0, 0, 1]));
-        let other = Key::new(NetworkIndex::new(4), key.mac());
+        let key = Key::new(NetworkIndex::new(3), Mac([2, 0, 0, 0, 0, 1]).into());
+        let other = Key::new(NetworkIndex::new(4), key.mac().into());
         assert_eq!(slot.get(Key(0)), None, "a fresh slot is nobody's");
 
         let claimed = slot.claim(slot.word(), key).expect("nobody else");
@@ -340,6 +489,11 @@ mod tests {
         slot.publish(key, word);
         assert_eq!(slot.entry(), Some((key, word)));
         assert_eq!((slot.get(key), slot.get(other)), (Some(word), None));
+        assert_eq!(slot.get_quickly(key), Some(word));
+        assert_eq!(slot.get_quickly(other), None);
+        let settled = |key, on, now| slot.is_settled(key, Word::settled(PortIndex::new(on), now));
+        assert!(settled(key, 5, Tick(1)) && !settled(other, 5, Tick(1)));
+        assert!(!settled(key, 6, Tick(1)) && !settled(key, 5, Tick(2)));
 
         let claimed = slot.claim(word, other).expect("evicted");
         assert_eq!(slot.get(key), None);

@@ -45,7 +45,7 @@ fn check_counts(fdb: &Fdb) {
     let mut ports = vec![0; MAX_PORTS];
     let mut networks = vec![0; MAX_NETWORKS];
     for (key, word) in fdb.slots().filter_map(Slot::entry) {
-        assert_eq!(Key::new(word.network(), key.mac()), key);
+        assert_eq!(Key::new(word.network(), key.mac().into()), key);
         ports[word.port().get()] += u32::from(word.is_dynamic());
         networks[word.network().get()] += 1;
     }

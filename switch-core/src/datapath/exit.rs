@@ -1,0 +1,104 @@
+//! How frames leave by a port: what holds for all those of one network.
+
+use arrayvec::ArrayVec;
+
+use crate::{
+    config::snapshot::{EgressTag, Snapshot},
+    limits::{BURST, PortIndex},
+    table::fdb::Location,
+    wire::{
+        ethernet::ETHERNET_HEADER_SIZE,
+        vlan::{TAG_SIZE, Tpid, Vid},
+    },
+};
+
+/// A port that is up, and what its frames have to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exit {
+    pub(super) port: PortIndex,
+    /// The tag that they carry; none where they leave untagged.
+    pub(super) tag: Option<(Tpid, Vid)>,
+    /// Most bytes of a frame, with its tag.
+    pub(super) max_size: u16,
+}
+
+impl Exit {
+    /// The way out by a port for the frames that it gives this tag; nothing while it is down.
+    #[inline]
+    pub(super) fn new(snapshot: &Snapshot, port: PortIndex, tag: EgressTag) -> Option<Self> {
+        let link = snapshot.link_up(port)?;
+        let tpid = snapshot.rules.port(port)?.tpid;
+        let (tag, tag_size) = match tag {
+            EgressTag::NotMember => return None,
+            EgressTag::Untagged => (None, 0),
+            EgressTag::Tagged(vid) => (Some((tpid, vid)), TAG_SIZE),
+        };
+        let max_size = link
+            .mtu
+            .saturating_add((ETHERNET_HEADER_SIZE + tag_size) as u32);
+        // No frame is longer than 16 bits can say.
+        let max_size = u16::try_from(max_size).unwrap_or(u16::MAX);
+        Some(Self {
+            port,
+            tag,
+            max_size,
+        })
+    }
+}
+
+/// The ways out that a burst has found so far: what would have to be looked up in four tables for
+/// every frame holds for all frames of a burst that go to the same place.
+pub(super) struct Exits {
+    /// Each frame has found one at most.
+    found: ArrayVec<Exit, BURST>,
+    /// By a number that a location gives, the last of those that give the same one.
+    by_location: [(Location, ExitIndex); REMEMBERED],
+}
+
+const REMEMBERED: usize = 8;
+
+/// The position of a way out among those that the burst has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ExitIndex(u16);
+
+impl ExitIndex {
+    #[inline]
+    pub(super) fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    #[inline]
+    pub(super) fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Exits {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self {
+            found: ArrayVec::new(),
+            by_location: [(Location::NONE, ExitIndex(0)); REMEMBERED],
+        }
+    }
+
+    /// How frames for a location leave, if one has left so a moment ago.
+    #[inline]
+    pub(super) fn known(&self, location: Location) -> Option<ExitIndex> {
+        let (last, index) = self.by_location[location.spread_over(REMEMBERED)];
+        (last == location).then_some(index)
+    }
+
+    pub(super) fn remember(&mut self, location: Location, exit: Exit) -> ExitIndex {
+        let index = ExitIndex(self.found.len() as u16);
+        self.found.push(exit);
+        self.by_location[location.spread_over(REMEMBERED)] = (location, index);
+        index
+    }
+
+    /// A way out that was found.
+    #[inline]
+    pub(super) fn get(&self, index: ExitIndex) -> Exit {
+        self.found[usize::from(index.0)]
+    }
+}
