@@ -3,8 +3,11 @@
 //!
 //! One table for all networks and all workers, of fixed size, without a lock:
 //! - An address of a network has two **candidate buckets**, one in each half of the table, and may
-//!   be in any slot of either. A bucket is one cache line. A keyed hash chooses them, so nobody who
-//!   does not know the key can aim addresses at a bucket. A new address goes into the emptier one.
+//!   be in any slot of either. A bucket is one cache line. Keyed hashes choose them, so nobody who
+//!   does not know the keys can aim addresses at a bucket. A new address goes into the left one
+//!   while that has fewer than two entries, then into the emptier one.
+//! - One slot of the left bucket is the address's **home**. It goes there if it can, so that a
+//!   lookup looks there first and nearly always nowhere else.
 //! - **Reading** takes at most two cache lines and a bounded number of loads, whatever writers do.
 //! - **Writing** is one compare-and-exchange, retried a bounded number of times; a frame whose
 //!   source is not learnt because other workers were faster is learnt with the next. See `slot.rs`
