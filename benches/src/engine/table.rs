@@ -60,11 +60,17 @@ impl Table {
         }
     }
 
-    /// Hashes the next burst of addresses and asks for their buckets.
+    /// Where the next burst of addresses begins.
     #[inline]
-    fn places(&mut self) -> ArrayVec<Place, BURST> {
+    fn advance(&mut self) -> usize {
         let start = self.next;
         self.next = (start + BURST) % self.asked.len();
+        start
+    }
+
+    /// Hashes a burst of addresses and asks for their buckets.
+    #[inline]
+    fn places(&self, start: usize) -> ArrayVec<Place<'_>, BURST> {
         let macs = self.asked[start..start + BURST].iter();
         macs.map(|mac| self.fdb.prefetch(NETWORK, *mac)).collect()
     }
@@ -75,7 +81,8 @@ impl Table {
     /// When the answer is wrong.
     #[inline(never)]
     pub fn look_up(&mut self) {
-        for place in self.places() {
+        let start = self.advance();
+        for place in self.places(start) {
             let found = self.fdb.lookup_at(black_box(place), self.now);
             assert!(black_box(found) == self.expected);
         }
@@ -87,7 +94,8 @@ impl Table {
     /// When that is not what was expected.
     #[inline(never)]
     pub fn learn(&mut self, expected: Learned) {
-        for place in self.places() {
+        let start = self.advance();
+        for place in self.places(start) {
             let learned = self.fdb.learn_at(black_box(place), PORT, self.now, None);
             assert!(black_box(learned) == expected);
         }
