@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    limits::{NetworkIndex, PortIndex, WorkerIndex},
+    limits::{MAX_NETWORKS, NetworkIndex, PortIndex, WorkerIndex},
     wire::{
         ethernet::Mac,
         vlan::{Tpid, Vid},
@@ -72,7 +72,7 @@ impl VidMap {
     pub fn get(&self, vid_bits: u16) -> Option<NetworkIndex> {
         match self.0[usize::from(vid_bits & 0x0fff)] {
             Self::NONE => None,
-            number => Some(NetworkIndex::new(usize::from(number))),
+            number => Some(NetworkIndex::new(usize::from(number) % MAX_NETWORKS)),
         }
     }
 }

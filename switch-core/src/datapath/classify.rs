@@ -13,6 +13,7 @@ use crate::{
     },
 };
 
+#[inline(never)]
 pub(super) fn classify<'a>(
     context: &Context<'a>,
     rules: &PortRules,
@@ -28,7 +29,7 @@ pub(super) fn classify<'a>(
 }
 
 /// Enters a frame with all that is to be known of it, or says why it goes no further.
-#[inline]
+#[inline(always)]
 fn enter<'a>(
     context: &Context<'a>,
     rules: &PortRules,
@@ -38,16 +39,26 @@ fn enter<'a>(
 ) -> Result<(), DropReason> {
     debug_assert!(frame.size() <= MAX_FRAME_SIZE, "no longer one can be made");
     let header = Header::parse(region.head(frame)).map_err(|_| DropReason::Truncated)?;
-    if !header.source.is_station() {
-        return Err(DropReason::SourceInvalid);
+    // Each kind on its own, so that which it is need not be asked again.
+    if let Some(tag) = header.tag {
+        check_addresses(context, &header)?;
+        let network = network_of(tag, rules)?;
+        add(context, &header, network, entries);
+    } else {
+        check_addresses(context, &header)?;
+        let network = rules.untagged.ok_or(DropReason::UntaggedNotAccepted)?;
+        add(context, &header, network, entries);
     }
-    if header.destination.is_group() {
-        check_group(context, header.destination)?;
-    }
-    let network = match header.tag {
-        None => rules.untagged.ok_or(DropReason::UntaggedNotAccepted)?,
-        Some(tag) => network_of(tag, rules)?,
-    };
+    Ok(())
+}
+
+#[inline(always)]
+fn add<'a>(
+    context: &Context<'a>,
+    header: &Header,
+    network: NetworkIndex,
+    entries: &mut Entries<'a>,
+) {
     entries.push(Entry {
         // All cache misses of the burst are under way before the first is waited for.
         source: context.fdb.prefetch(network, header.source),
@@ -55,7 +66,6 @@ fn enter<'a>(
         tag: header.tag,
         verdict: Verdict::UNDECIDED,
     });
-    Ok(())
 }
 
 #[cold]
@@ -69,6 +79,17 @@ fn refuse<'a>(context: &Context<'a>, reason: DropReason, entries: &mut Entries<'
     });
 }
 
+#[inline(always)]
+fn check_addresses(context: &Context<'_>, header: &Header) -> Result<(), DropReason> {
+    if !header.source.is_station() {
+        return Err(DropReason::SourceInvalid);
+    }
+    if header.destination.is_group() {
+        check_group(context, header.destination)?;
+    }
+    Ok(())
+}
+
 #[cold]
 #[inline(never)]
 fn check_group(context: &Context<'_>, destination: PackedMac) -> Result<(), DropReason> {
@@ -79,9 +100,23 @@ fn check_group(context: &Context<'_>, destination: PackedMac) -> Result<(), Drop
 }
 
 /// The network of a tagged frame that this port received.
-#[inline]
+#[inline(always)]
 fn network_of(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReason> {
-    if tag.tpid() != rules.tpid {
+    // A VID that means no network stands for 0 and 4095 too.
+    if tag.is_of(rules.tpid)
+        && let Some(vids) = &rules.tagged
+        && let Some(network) = vids.get(tag.tci().vid_bits())
+    {
+        return Ok(network);
+    }
+    network_of_odd(tag, rules)
+}
+
+/// For a priority-tagged frame, or to say why the tag is not accepted.
+#[cold]
+#[inline(never)]
+fn network_of_odd(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReason> {
+    if !tag.is_of(rules.tpid) {
         // A foreign tag is not payload: at the far end it might be a tag again.
         return Err(match rules.tagged {
             None => DropReason::TaggedNotAccepted,
@@ -92,10 +127,8 @@ fn network_of(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReason> {
         // Priority-tagged: treated as untagged, which a frame with a further tag is not.
         0 if tag.hides_another() => Err(DropReason::HiddenTag),
         0 => rules.untagged.ok_or(DropReason::UntaggedNotAccepted),
-        vid_bits => match &rules.tagged {
-            None => Err(DropReason::TaggedNotAccepted),
-            Some(_) if vid_bits == 4095 => Err(DropReason::VidReserved),
-            Some(vids) => vids.get(vid_bits).ok_or(DropReason::VidNotMember),
-        },
+        _ if rules.tagged.is_none() => Err(DropReason::TaggedNotAccepted),
+        4095 => Err(DropReason::VidReserved),
+        _ => Err(DropReason::VidNotMember),
     }
 }

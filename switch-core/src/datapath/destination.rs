@@ -1,41 +1,37 @@
 //! Stage 7: where the frame goes (802.1Q-2022, 8.6.3 and 8.8).
 
 use super::{
-    Context, Entry, Verdict,
+    Entry, Received, Verdict,
     exit::{Exit, Exits},
     may_pass,
 };
 use crate::{
-    config::snapshot::{EgressTag, PortRules, Role, Snapshot},
+    config::snapshot::{EgressTag, Role},
     counters::DropReason,
-    limits::PortIndex,
     table::fdb::{Location, View},
 };
 
 #[inline]
 pub(super) fn find(
-    context: &Context<'_>,
+    received: &Received<'_>,
     stations: &View<'_>,
-    ingress: PortIndex,
-    rules: &PortRules,
     entry: &Entry<'_>,
     exits: &mut Exits,
 ) -> Verdict {
-    if let Some(location) = stations.lookup_at_home(entry.destination)
-        && let Some(index) = exits.known(location)
-    {
-        return Verdict::forward(index);
+    let Some(location) = stations.lookup_at_home(entry.destination) else {
+        return find_slowly(received, stations, entry, exits);
+    };
+    match exits.known(location) {
+        Some(index) => Verdict::forward(index),
+        None => leave(received, location, exits),
     }
-    find_slowly(context, stations, ingress, rules, entry, exits)
 }
 
-/// For a destination that is not where it is looked for first, or the burst's first of its location.
+/// For a destination that is not where it is looked for first.
 #[inline(never)]
 fn find_slowly(
-    context: &Context<'_>,
+    received: &Received<'_>,
     stations: &View<'_>,
-    ingress: PortIndex,
-    rules: &PortRules,
     entry: &Entry<'_>,
     exits: &mut Exits,
 ) -> Verdict {
@@ -45,10 +41,16 @@ fn find_slowly(
     let Some(location) = stations.lookup(entry.destination) else {
         return Verdict::FLOOD;
     };
-    if let Some(index) = exits.known(location) {
-        return Verdict::forward(index);
+    match exits.known(location) {
+        Some(index) => Verdict::forward(index),
+        None => leave(received, location, exits),
     }
-    match judge(context.snapshot, ingress, rules, location) {
+}
+
+/// For the first frame of a burst to a location.
+#[inline(never)]
+fn leave(received: &Received<'_>, location: Location, exits: &mut Exits) -> Verdict {
+    match judge(received, location) {
         Ok(exit) => Verdict::forward(exits.remember(location, exit)),
         Err(verdict) => verdict,
     }
@@ -56,14 +58,10 @@ fn find_slowly(
 
 /// What holds for all frames of a network whose destination is behind one port: how they leave, or
 /// why they do not.
-fn judge(
-    snapshot: &Snapshot,
-    ingress: PortIndex,
-    rules: &PortRules,
-    location: Location,
-) -> Result<Exit, Verdict> {
+fn judge(received: &Received<'_>, location: Location) -> Result<Exit, Verdict> {
+    let snapshot = received.context.snapshot;
     let port = location.port();
-    if port == ingress {
+    if port == received.ingress {
         return Err(Verdict::drop(DropReason::SamePort));
     }
     // An entry that outlived a change of configuration does not lead a frame out of its network.
@@ -72,6 +70,6 @@ fn judge(
     if tag == EgressTag::NotMember {
         return Err(Verdict::FLOOD);
     }
-    may_pass(rules, to.role == Role::Uplink, to.isolated).map_err(Verdict::drop)?;
+    may_pass(received.rules, to.role == Role::Uplink, to.isolated).map_err(Verdict::drop)?;
     Exit::new(snapshot, port, tag).ok_or(Verdict::closed(port))
 }

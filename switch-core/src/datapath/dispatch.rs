@@ -1,5 +1,7 @@
 //! Stages 9 and 10: carry the verdicts out, one simple loop.
 
+use arrayvec::ArrayVec;
+
 use super::{
     Context, Decision, Entry, Outbox,
     exit::{Exit, Exits},
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     config::snapshot::{Member, PortRules},
     counters::DropReason,
-    limits::PortIndex,
+    limits::{BURST, PortIndex},
     mem::{Burst, Frame, FrameCache, Region},
 };
 
@@ -42,6 +44,7 @@ pub(super) struct Egress<'a> {
 
 impl Egress<'_> {
     /// Carries the verdicts out: one simple loop for each run of frames with the same.
+    #[inline(never)]
     pub(super) fn dispatch(mut self, burst: &mut Burst, entries: &[Entry<'_>], exits: &Exits) {
         let mut frames = burst.drain(..);
         for run in entries.chunk_by(|entry, next| entry.verdict == next.verdict) {
@@ -49,18 +52,18 @@ impl Egress<'_> {
             let frames = run.iter().zip(frames.by_ref());
             match run[0].verdict.decision() {
                 Decision::Forward(index) => self.send_all(frames, exits.get(index)),
-                decision => self.carry_out(decision, frames),
+                decision => {
+                    // Collected, so that the drain never leaves the registers.
+                    let frames: ArrayVec<_, BURST> = frames.collect();
+                    self.carry_out(decision, frames);
+                }
             }
         }
     }
 
     /// Carries out a decision about frames that go to no port, or to several.
     #[inline(never)]
-    fn carry_out<'e>(
-        &mut self,
-        decision: Decision,
-        frames: impl Iterator<Item = (&'e Entry<'e>, Frame)>,
-    ) {
+    fn carry_out(&mut self, decision: Decision, frames: ArrayVec<(&Entry<'_>, Frame), BURST>) {
         for (entry, frame) in frames {
             match decision {
                 Decision::Flood => self.flood(frame, entry),
@@ -72,29 +75,32 @@ impl Egress<'_> {
     }
 
     /// Drops a frame, and counts it at the port where it came in or should have gone out.
+    #[cold]
+    #[inline(never)]
     fn discard(&mut self, frame: Frame, port: PortIndex, reason: DropReason) {
-        discard(self.context, self.cache, frame, port, reason);
+        self.context.counters.port(port).dropped(reason).add(1);
+        self.cache.free(frame);
     }
 
     /// Sends frames by the same way, but for those that cannot go so.
     #[inline]
     fn send_all<'e>(&mut self, frames: impl Iterator<Item = (&'e Entry<'e>, Frame)>, exit: Exit) {
-        let Self {
-            context,
-            cache,
-            outbox,
-            ..
-        } = self;
+        // Those wait, so that nothing but the region is asked of the cache meanwhile.
+        let mut refused = ArrayVec::new();
+        let region: &Region = self.cache.region();
         let sent = frames.filter_map(|(entry, mut frame)| {
-            match prepare(&mut frame, cache.region(), entry, exit) {
+            match prepare(&mut frame, region, entry, exit) {
                 Ok(()) => Some(frame),
                 Err(reason) => {
-                    discard(context, cache, frame, exit.port, reason);
+                    set_aside(&mut refused, frame, reason);
                     None
                 }
             }
         });
-        outbox.extend(exit.port, sent);
+        self.outbox.extend(exit.port, sent);
+        for (frame, reason) in refused {
+            self.discard(frame, exit.port, reason);
+        }
     }
 
     fn send(&mut self, frame: Frame, entry: &Entry<'_>, exit: Exit) {
@@ -141,6 +147,12 @@ impl Egress<'_> {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn set_aside(refused: &mut ArrayVec<(Frame, DropReason), BURST>, frame: Frame, reason: DropReason) {
+    refused.push((frame, reason));
+}
+
 /// Tags the frame for a way out and sees that it fits.
 #[inline(always)]
 fn prepare(
@@ -154,17 +166,4 @@ fn prepare(
         return Err(DropReason::MtuExceeded);
     }
     Ok(())
-}
-
-#[cold]
-#[inline(never)]
-fn discard(
-    context: &Context<'_>,
-    cache: &mut FrameCache,
-    frame: Frame,
-    port: PortIndex,
-    reason: DropReason,
-) {
-    context.counters.port(port).dropped(reason).add(1);
-    cache.free(frame);
 }

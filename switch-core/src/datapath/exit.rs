@@ -8,7 +8,8 @@ use crate::{
     table::fdb::Location,
     wire::{
         ethernet::ETHERNET_HEADER_SIZE,
-        vlan::{TAG_SIZE, Tpid, Vid},
+        parse::Tag,
+        vlan::{TAG_SIZE, Tci},
     },
 };
 
@@ -17,7 +18,7 @@ use crate::{
 pub(super) struct Exit {
     pub(super) port: PortIndex,
     /// The tag that they carry; none where they leave untagged.
-    pub(super) tag: Option<(Tpid, Vid)>,
+    pub(super) tag: Option<Tag>,
     /// Most bytes of a frame, with its tag.
     pub(super) max_size: u16,
 }
@@ -31,7 +32,7 @@ impl Exit {
         let (tag, tag_size) = match tag {
             EgressTag::NotMember => return None,
             EgressTag::Untagged => (None, 0),
-            EgressTag::Tagged(vid) => (Some((tpid, vid)), TAG_SIZE),
+            EgressTag::Tagged(vid) => (Some(Tag::new(tpid, Tci(vid.get()), false)), TAG_SIZE),
         };
         let max_size = link
             .mtu

@@ -1,35 +1,31 @@
 //! Stage 6: remember where the source is (802.1Q-2022, 8.7).
 
-use super::{Context, Entry};
+use super::{Entry, Received};
 use crate::{
-    config::snapshot::PortRules,
     counters::DropReason,
-    limits::PortIndex,
     table::fdb::{Learned, View},
 };
 
 #[inline]
 pub(super) fn learn(
-    context: &Context<'_>,
+    received: &Received<'_>,
     stations: &View<'_>,
-    ingress: PortIndex,
-    rules: &PortRules,
     entry: &Entry<'_>,
 ) -> Result<(), DropReason> {
-    if stations.is_settled(entry.source, ingress) {
+    if stations.is_settled(entry.source, received.ingress) {
         return Ok(());
     }
-    learn_news(context, ingress, rules, entry)
+    learn_news(received, entry)
 }
 
 /// A station that is new, has moved, or was last seen a second ago.
 #[inline(never)]
-fn learn_news(
-    context: &Context<'_>,
-    ingress: PortIndex,
-    rules: &PortRules,
-    entry: &Entry<'_>,
-) -> Result<(), DropReason> {
+fn learn_news(received: &Received<'_>, entry: &Entry<'_>) -> Result<(), DropReason> {
+    let &Received {
+        context,
+        ingress,
+        rules,
+    } = received;
     match context
         .fdb
         .learn_at(entry.source, ingress, context.now, rules.mac_limit)

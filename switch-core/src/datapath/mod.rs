@@ -42,6 +42,13 @@ pub struct Context<'a> {
     pub now: Tick,
 }
 
+/// What the rare cases of stages 6 and 7 ask for: one register in the loop instead of three.
+struct Received<'a> {
+    context: &'a Context<'a>,
+    ingress: PortIndex,
+    rules: &'a PortRules,
+}
+
 /// What is to be done with one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -138,16 +145,14 @@ pub fn forward(
     let mut entries = Entries::new();
     classify::classify(context, rules, burst, cache.region(), &mut entries);
     // 3. Secure, 4. look up the flow, 5. police: with the policy stages.
-    let stations = context.fdb.at(context.now);
+    // 6. Learn the source; 7. find destinations.
     let mut exits = Exits::new();
-    for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
-        // 6. Learn the source; 7. find destinations. One frame after the other, so that what comes
-        // out does not depend on how frames were cut into bursts; the tables were prefetched.
-        entry.verdict = match learn::learn(context, &stations, ingress, rules, entry) {
-            Ok(()) => destination::find(context, &stations, ingress, rules, entry, &mut exits),
-            Err(reason) => Verdict::drop(reason),
-        };
-    }
+    let received = Received {
+        context,
+        ingress,
+        rules,
+    };
+    decide(&received, &mut entries, &mut exits);
     // 8. Copy to mirrors. 9. Tag for each egress port, 10. queue.
     let egress = Egress {
         context,
@@ -157,6 +162,19 @@ pub fn forward(
         outbox,
     };
     egress.dispatch(burst, &entries, &exits);
+}
+
+/// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames
+/// were cut into bursts; the tables were prefetched.
+#[inline(always)]
+fn decide(received: &Received<'_>, entries: &mut [Entry<'_>], exits: &mut Exits) {
+    let stations = received.context.fdb.at(received.context.now);
+    for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
+        entry.verdict = match learn::learn(received, &stations, entry) {
+            Ok(()) => destination::find(received, &stations, entry, exits),
+            Err(reason) => Verdict::drop(reason),
+        };
+    }
 }
 
 /// Whether a frame may go from one port to the other at all, whatever its destination.

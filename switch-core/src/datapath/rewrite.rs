@@ -6,11 +6,15 @@ use super::Entry;
 use crate::{
     counters::DropReason,
     mem::{Frame, Region},
-    wire::vlan::{TAG_SIZE, Tci, Tpid, Vid},
+    wire::{parse::Tag, vlan::TAG_SIZE},
 };
 
 /// Bytes of destination and source.
 const ADDRESSES_SIZE: usize = 12;
+
+/// Addresses and tag, which every frame has room for that has a tag or has been given one: bytes
+/// of a known number, so that whether they are in the chunk is asked once.
+type Start = [u8; ADDRESSES_SIZE + TAG_SIZE];
 
 /// Gives the frame this tag, or none, and nothing else.
 ///
@@ -21,50 +25,46 @@ pub(super) fn rewrite(
     frame: &mut Frame,
     region: &Region,
     entry: &Entry<'_>,
-    tag: Option<(Tpid, Vid)>,
+    tag: Option<Tag>,
 ) -> Result<(), DropReason> {
     match (entry.tag, tag) {
         (None, None) => Ok(()),
-        (None, Some((tpid, vid))) => push(frame, region, tpid, vid),
+        (None, Some(tag)) => push(frame, region, tag),
         // What would come to light is a tag for whoever receives the frame: VLAN hopping.
         (Some(old), None) if old.hides_another() => Err(DropReason::HiddenTag),
-        (Some(_), None) => {
-            pop(frame, region);
-            Ok(())
-        }
-        (Some(old), Some((tpid, vid))) => {
-            write_tag(region.head_mut(frame), tpid, old.tci().with_vid(vid));
+        (Some(_), None) => pop(frame, region),
+        (Some(old), Some(tag)) => {
+            let start = start(frame, region)?;
+            start[ADDRESSES_SIZE..].copy_from_slice(&tag.with_priority_of(old).to_bytes());
             Ok(())
         }
     }
 }
 
 #[inline]
-fn push(frame: &mut Frame, region: &Region, tpid: Tpid, vid: Vid) -> Result<(), DropReason> {
+fn push(frame: &mut Frame, region: &Region, tag: Tag) -> Result<(), DropReason> {
     frame
         .grow_front(TAG_SIZE as u16)
         .map_err(|_| DropReason::TooLong)?;
-    let bytes = region.head_mut(frame);
-    if let Some(start) = bytes.first_chunk_mut::<16>() {
-        let [_, _, _, _, addresses @ ..] = *start;
-        start[..ADDRESSES_SIZE].copy_from_slice(&addresses);
-    }
-    write_tag(bytes, tpid, Tci(vid.get()));
+    let start = start(frame, region)?;
+    let [_, _, _, _, addresses @ ..] = *start;
+    start[..ADDRESSES_SIZE].copy_from_slice(&addresses);
+    start[ADDRESSES_SIZE..].copy_from_slice(&tag.to_bytes());
     Ok(())
 }
 
 #[inline]
-fn pop(frame: &mut Frame, region: &Region) {
-    if let Some(start) = region.head_mut(frame).first_chunk_mut::<16>() {
+fn pop(frame: &mut Frame, region: &Region) -> Result<(), DropReason> {
+    let write = |start: &mut Start| {
         let [addresses @ .., _, _, _, _] = *start;
         start[TAG_SIZE..].copy_from_slice(&addresses);
-    }
-    frame.shrink_front(TAG_SIZE as u16);
+    };
+    let popped = region.shrink_front::<TAG_SIZE, _>(frame, write);
+    popped.ok_or(DropReason::Truncated)
 }
 
 #[inline]
-fn write_tag(bytes: &mut [u8], tpid: Tpid, tci: Tci) {
-    let [p0, p1] = (tpid as u16).to_be_bytes();
-    let [c0, c1] = tci.0.to_be_bytes();
-    bytes[ADDRESSES_SIZE..][..TAG_SIZE].copy_from_slice(&[p0, p1, c0, c1]);
+fn start<'a>(frame: &'a mut Frame, region: &'a Region) -> Result<&'a mut Start, DropReason> {
+    let head = region.head_mut(frame);
+    head.first_chunk_mut().ok_or(DropReason::Truncated)
 }

@@ -33,7 +33,8 @@ const ONE_SEGMENT: u64 = 1 << SEGMENTS_SHIFT;
 
 const _: () = assert!(CHUNK_SIZE - CHUNK_LINK_SIZE <= HEAD_SIZE_MASK as usize);
 const _: () = assert!(MAX_SEGMENTS < 1 << (u64::BITS - SEGMENTS_SHIFT));
-const _: () = assert!(MAX_FRAME_SIZE + 8 <= u16::MAX as usize);
+// A frame is made no longer than that, and then grows no further than to its chunk's start.
+const _: () = assert!(MAX_FRAME_SIZE + CHUNK_SIZE <= u16::MAX as usize);
 
 /// By how much the word changes when the start moves forward by one byte.
 const ONE_BYTE_FORWARD: u64 = 1_u64
@@ -135,13 +136,11 @@ impl Frame {
     /// was there.
     ///
     /// # Errors
-    /// When the chunk has less room in front, or the frame would be longer than one can be.
+    /// When the chunk has less room in front.
     #[inline]
     pub fn grow_front(&mut self, count: u16) -> Result<(), NoHeadroom> {
         let offset = self.start() as usize % CHUNK_SIZE;
-        let fits = offset >= CHUNK_LINK_SIZE + usize::from(count)
-            && self.size() + usize::from(count) <= MAX_FRAME_SIZE + 8;
-        if !fits {
+        if offset < CHUNK_LINK_SIZE + usize::from(count) {
             return Err(NoHeadroom);
         }
         self.0 = self
@@ -180,6 +179,22 @@ impl Region {
         let start = self.at(frame.start(), size);
         // SAFETY: as for `head`; the unique borrow of the handle makes this the only access.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) }
+    }
+
+    /// Lets `write` change the first `N` bytes, then moves the frame's start forward by `COUNT` of
+    /// them; nothing where the first segment has fewer than `N`. What [`Frame::shrink_front`] asks
+    /// is answered already.
+    #[inline]
+    pub fn shrink_front<const COUNT: usize, const N: usize>(
+        &self,
+        frame: &mut Frame,
+        write: impl FnOnce(&mut [u8; N]),
+    ) -> Option<()> {
+        const { assert!(COUNT < N) };
+        write(self.head_mut(frame).first_chunk_mut::<N>()?);
+        let change = ONE_BYTE_FORWARD.wrapping_mul(COUNT as u64);
+        frame.0 = frame.0.wrapping_add(change);
+        Some(())
     }
 
     /// The places of all segments in order: offset in the region and bytes.

@@ -18,37 +18,65 @@ pub struct Header {
     pub tag: Option<Tag>,
 }
 
-/// The outer VLAN tag as it stands in the frame, and whether it hides another one. One word, since
-/// every frame carries it through all stages.
+/// The outer VLAN tag, and whether it hides another one. One word, since every frame carries it
+/// through all stages: the tag's four bytes as a little-endian load leaves them, and a bit that is
+/// 0 in either TPID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(NonZero<u32>);
 
+const _: () = assert!((Tpid::Customer.to_wire() | Tpid::Service.to_wire()) & 1 << 8 == 0);
+
 impl Tag {
-    const PRESENT: NonZero<u32> = NonZero::new(1 << 31).unwrap();
-    const SERVICE: u32 = 1 << 30;
-    const HIDES_ANOTHER: u32 = 1 << 29;
+    const HIDES_ANOTHER: u32 = 1 << 8;
+    /// PCP and DEI: the upper half of the third byte.
+    const PRIORITY: u32 = 0x00f0_0000;
 
     /// The tag of these fields.
     #[must_use]
     #[inline]
     pub const fn new(tpid: Tpid, tci: Tci, hides_another: bool) -> Self {
-        let service = match tpid {
-            Tpid::Customer => 0,
-            Tpid::Service => Self::SERVICE,
-        };
         let hides = if hides_another {
             Self::HIDES_ANOTHER
         } else {
             0
         };
-        Self(NonZero::new(Self::PRESENT.get() | service | hides | tci.0 as u32).unwrap())
+        let wire = tpid.to_wire() as u32 | (tci.0.swap_bytes() as u32) << 16;
+        Self(NonZero::new(wire | hides).expect("no TPID is 0"))
+    }
+
+    /// The four bytes that stand for it in a frame.
+    #[must_use]
+    #[inline]
+    pub const fn to_bytes(self) -> [u8; TAG_SIZE] {
+        (self.0.get() & !Self::HIDES_ANOTHER).to_le_bytes()
+    }
+
+    /// The same TPID and VID with the PCP and DEI of another tag besides those that it has.
+    #[must_use]
+    #[inline]
+    pub fn with_priority_of(self, other: Self) -> Self {
+        Self(self.0 | other.0.get() & Self::PRIORITY)
+    }
+
+    /// Whether this is the tag's protocol.
+    #[must_use]
+    #[inline]
+    pub const fn is_of(self, tpid: Tpid) -> bool {
+        (self.0.get() & !Self::HIDES_ANOTHER) as u16 == tpid.to_wire()
+    }
+
+    /// The same tag in front of another one.
+    #[cold]
+    #[inline(never)]
+    fn hiding_another(self) -> Self {
+        Self(self.0 | Self::HIDES_ANOTHER)
     }
 
     /// Tag protocol.
     #[must_use]
     #[inline]
     pub const fn tpid(self) -> Tpid {
-        if self.0.get() & Self::SERVICE == 0 {
+        if self.is_of(Tpid::Customer) {
             Tpid::Customer
         } else {
             Tpid::Service
@@ -59,7 +87,7 @@ impl Tag {
     #[must_use]
     #[inline]
     pub const fn tci(self) -> Tci {
-        Tci(self.0.get() as u16)
+        Tci(((self.0.get() >> 16) as u16).swap_bytes())
     }
 
     /// Whether another tag follows.
@@ -88,9 +116,10 @@ impl Header {
         let [low @ .., _, _, _, _, _, _] = header;
         let [_, _, _, _, _, _, high @ ..] = header;
         let high = u64::from_le_bytes(*high);
-        let tag = match Tpid::from_wire((high >> 48) as u16) {
+        let ethertype = (high >> 48) as u16;
+        let tag = match Tpid::from_wire(ethertype) {
             None => None,
-            Some(tpid) => Some(tag_of(tpid, rest)?),
+            Some(_) => Some(tag_of(ethertype, rest)?),
         };
         Ok(Self {
             destination: PackedMac::from_le(u64::from_le_bytes(*low)),
@@ -101,11 +130,14 @@ impl Header {
 }
 
 #[inline]
-fn tag_of(tpid: Tpid, behind_tpid: &[u8]) -> Result<Tag, Truncated> {
-    let [c0, c1, e0, e1] = *behind_tpid.first_chunk::<TAG_SIZE>().ok_or(Truncated)?;
-    let tci = Tci(u16::from_be_bytes([c0, c1]));
-    let next = Tpid::from_wire(u16::from_le_bytes([e0, e1]));
-    Ok(Tag::new(tpid, tci, next.is_some()))
+fn tag_of(tpid: u16, behind_tpid: &[u8]) -> Result<Tag, Truncated> {
+    let behind = u32::from_le_bytes(*behind_tpid.first_chunk::<TAG_SIZE>().ok_or(Truncated)?);
+    let tag = NonZero::new(u32::from(tpid) | behind << 16).map(Tag);
+    let tag = tag.ok_or(Truncated)?;
+    Ok(match Tpid::from_wire((behind >> 16) as u16) {
+        None => tag,
+        Some(_) => tag.hiding_another(),
+    })
 }
 
 #[cfg(test)]
@@ -161,6 +193,14 @@ mod tests {
                     let tag = Tag::new(tpid, Tci(tci), hides);
                     let fields = (tag.tpid(), tag.tci().0, tag.hides_another());
                     assert_eq!(fields, (tpid, tci, hides));
+                    assert!(tag.is_of(tpid));
+                    let ([p0, p1], [c0, c1]) = ((tpid as u16).to_be_bytes(), tci.to_be_bytes());
+                    assert_eq!(tag.to_bytes(), [p0, p1, c0, c1]);
+                    let other = Tag::new(Tpid::Customer, Tci(0x5abc), false);
+                    let expected = Tci(tci & 0x0fff | 0x5000);
+                    let lowest = Tag::new(tpid, Tci(tci & 0x0fff), hides);
+                    let both = lowest.with_priority_of(other);
+                    assert_eq!(both, Tag::new(tpid, expected, hides));
                 }
             }
         }

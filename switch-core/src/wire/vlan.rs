@@ -62,6 +62,13 @@ pub enum Tpid {
 }
 
 impl Tpid {
+    /// The EtherType as it stands in a frame, read with its first byte lowest.
+    #[must_use]
+    #[inline]
+    pub const fn to_wire(self) -> u16 {
+        (self as u16).swap_bytes()
+    }
+
     /// The tag protocol with this EtherType, if it is one.
     #[must_use]
     pub const fn from_ethertype(ethertype: u16) -> Option<Self> {
@@ -73,8 +80,8 @@ impl Tpid {
     #[must_use]
     #[inline]
     pub const fn from_wire(ethertype: u16) -> Option<Self> {
-        const CUSTOMER: u16 = (Tpid::Customer as u16).swap_bytes();
-        const SERVICE: u16 = (Tpid::Service as u16).swap_bytes();
+        const CUSTOMER: u16 = Tpid::Customer.to_wire();
+        const SERVICE: u16 = Tpid::Service.to_wire();
         match ethertype {
             CUSTOMER => Some(Self::Customer),
             SERVICE => Some(Self::Service),
