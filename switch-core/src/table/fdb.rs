@@ -4,10 +4,10 @@
 //! One table for all networks and all workers, of fixed size, without a lock:
 //! - An address of a network has two **candidate buckets**, one in each half of the table, and may
 //!   be in any slot of either. A bucket is one cache line. Keyed hashes choose them, so nobody who
-//!   does not know the keys can aim addresses at a bucket. A new address goes into the left one
-//!   while that has fewer than two entries, then into the emptier one.
-//! - One slot of the left bucket is the address's **home**. It goes there if it can, so that a
-//!   lookup looks there first and nearly always nowhere else.
+//!   does not know the keys can aim addresses at a bucket.
+//! - One slot of the left bucket is the address's **home**. A new address goes there if it is free
+//!   and not the bucket's last, so that a lookup looks there first and nearly always nowhere else;
+//!   or into the left one while that has fewer than two entries, then into the emptier one.
 //! - **Reading** takes at most two cache lines and a bounded number of loads, whatever writers do.
 //! - **Writing** is one compare-and-exchange, retried a bounded number of times; a frame whose
 //!   source is not learnt because other workers were faster is learnt with the next. See `slot.rs`
@@ -248,9 +248,9 @@ pub struct Fdb {
 }
 
 impl Fdb {
-    /// A table of at least `capacity` slots, rounded up to a power of two. Half of them are in use
-    /// before a random address finds both its buckets full (measured: 55 to 60 %), and nearly all
-    /// once many more addresses than slots have come by.
+    /// A table of at least `capacity` slots, rounded up to a power of two. Nearly half of them
+    /// are in use before a random address finds both its buckets full (measured: 48 to 53 %), and
+    /// nearly all once many more addresses than slots have come by.
     ///
     /// `hash_key` should be random and stay secret; a fixed one gives a table that tests can
     /// repeat. Nothing is allocated after this.
@@ -567,10 +567,10 @@ impl Fdb {
     /// entry that has expired longest ago, else the victim of a fair eviction. With no newcomer the
     /// entry is a static one, for which every dynamic one gives way.
     ///
-    /// Of the free slots: the address's home, unless its bucket has two entries and the other one
-    /// fewer; then any of that bucket, by the same rule; then any of the other. So nearly all are
-    /// found where they are looked for first, and the table takes as many as if each went into the
-    /// emptier bucket.
+    /// Of the free slots: the address's home, unless it is the last one of its bucket and the other
+    /// has more; then any of that bucket, unless it has two entries and the other one fewer; then
+    /// any of the other. So nearly all are found where they are looked for first, and the table
+    /// takes nearly as many as if each went into the emptier bucket.
     fn make_room(&self, key: Key, newcomer: Option<PortIndex>, now: Tick) -> Option<(&Slot, Word)> {
         let buckets = self.candidates(key);
         let room: [(&Slot, Word); 2 * SLOTS] = array::from_fn(|index| {
@@ -579,14 +579,16 @@ impl Fdb {
         });
         let (left, right) = room.split_at(SLOTS);
         let used = |half: &[(&Slot, Word)]| half.iter().filter(|(_, w)| !w.is_free()).count();
-        let mut order = [right, left];
-        if used(left) < 2 || used(left) <= used(right) {
-            let home = left[self.home(key)];
-            if home.1.is_free() {
-                return Some(home);
-            }
-            order = [left, right];
+        let home = left[self.home(key)];
+        let left_first = used(left) < 2 || used(left) <= used(right);
+        if home.1.is_free() && (left_first || used(left) + 1 < SLOTS) {
+            return Some(home);
         }
+        let order = if left_first {
+            [left, right]
+        } else {
+            [right, left]
+        };
         if let Some(&found) = order.into_iter().flatten().find(|(_, word)| word.is_free()) {
             return Some(found);
         }

@@ -145,6 +145,21 @@ fn the_default_table_takes_65_536_random_addresses_without_an_eviction() {
 }
 
 #[test]
+fn three_of_four_addresses_are_at_home_in_the_default_table() {
+    let fdb = table(FDB_SLOTS);
+    let mut numbers = Numbers(0);
+    let keys = (0..65_536).map(|_| {
+        let mac = mac(numbers.next());
+        let _ = fdb.learn(NET, mac, port(1), Tick(0), None);
+        Key::new(NET, mac.into())
+    });
+    let keys: Vec<_> = keys.collect();
+    let is_at_home = |key: &&Key| fdb.candidates(**key)[0][fdb.home(**key)].has(**key);
+    let at_home = keys.iter().filter(is_at_home).count();
+    assert!(at_home > 65_536 * 74 / 100, "{at_home}");
+}
+
+#[test]
 fn another_key_puts_the_same_addresses_elsewhere() {
     let [one, two] = [[1, 2], [1, 3]].map(|key| Fdb::new(FDB_SLOTS, key));
     let index = |fdb: &Fdb, number| {
@@ -181,7 +196,7 @@ fn a_flood_from_one_port_leaves_the_entries_of_others_alone() {
     }
     assert_eq!(fdb.port_count(quiet), 2000);
     let events = fdb.events();
-    assert!(events.evicted > 800_000, "{events:?}");
+    assert!(events.evicted > 700_000, "{events:?}");
     assert!(fdb.len() > FDB_SLOTS * 9 / 10, "{}", fdb.len());
     check_counts(&fdb);
 }
