@@ -249,7 +249,7 @@ pub struct Fdb {
 
 impl Fdb {
     /// A table of at least `capacity` slots, rounded up to a power of two. Nearly half of them
-    /// are in use before a random address finds both its buckets full (measured: 48 to 53 %), and
+    /// are in use before a random address finds both its buckets full (simulated: 48 to 53 %), and
     /// nearly all once many more addresses than slots have come by.
     ///
     /// `hash_key` should be random and stay secret; a fixed one gives a table that tests can
