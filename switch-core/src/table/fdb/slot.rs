@@ -268,7 +268,7 @@ impl Validity {
     pub(super) fn new(now: Tick, ageing: u32) -> Self {
         let first_valid = u64::from(now.0.wrapping_sub(ageing).wrapping_sub(1));
         Self {
-            from: first_valid << Self::BELOW | (1 << Self::BELOW) - 1,
+            from: (first_valid << Self::BELOW) | ((1 << Self::BELOW) - 1),
             span: u64::from(MAX_AGEING - ageing) << Self::BELOW,
         }
     }
