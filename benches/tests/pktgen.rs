@@ -21,9 +21,10 @@ echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 try() {
     name=$1
     shift
+    rm -f /sink.log
     shunt-bench sink --device far --tell -o json > /sink 2> /sink.log &
     sink=$!
-    while ! grep -q receiving /sink.log && kill -0 $sink; do sleep 0.05; done
+    while ! grep -qs receiving /sink.log && kill -0 $sink; do sleep 0.05; done
     shunt-bench gen --device near -o json \"$@\" > /gen 2>&1
     sleep 0.2
     kill -INT $sink
