@@ -57,7 +57,7 @@ pub const CACHE_SLABS: usize = 4;
 pub const MAX_CHUNKS: usize = ((4 << 30) - (2 << 20)) / CHUNK_SIZE;
 /// Fewest chunks of the region: one worker and one queue.
 pub const MIN_CHUNKS: usize = chunks_needed(1, 1);
-/// Most static entries of a configuration: a quarter of the forwarding database.
+/// Most static entries of a configuration: a sixteenth of the forwarding database.
 pub const MAX_STATIC_ENTRIES: usize = 16_384;
 /// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each
 /// static entry, with as much again for comments.
