@@ -5,6 +5,11 @@ use std::{fmt, num::NonZero};
 /// Bytes of one tag: TPID and TCI.
 pub const TAG_SIZE: usize = 4;
 
+/// The byte of a tagged frame that has the drop eligible indicator.
+pub const DEI_POSITION: usize = 14;
+/// Its bit there.
+pub const DEI_MASK: u8 = 0x10;
+
 /// A VLAN identifier from 1 to 4094 (802.1Q-2022, Table 9-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vid(NonZero<u16>);
