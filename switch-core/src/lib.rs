@@ -3,6 +3,7 @@
 //! Modules depend on each other in one direction: `limits`, `counters`, `wire`, `mem`, `table`,
 //! `config`, `datapath`; `port` stands beside `datapath`, and the two meet in `worker`.
 
+pub mod acl;
 pub mod clock;
 pub mod config;
 pub mod counters;
