@@ -14,6 +14,7 @@ pub mod limits;
 pub mod mem;
 pub mod port;
 mod publish;
+pub mod qos;
 mod sync;
 pub mod table;
 pub mod wire;
