@@ -177,6 +177,45 @@ pub struct Worker {
     pub idle_percent: f64,
 }
 
+/// An element of `GET /v1/qos`: a policer at work in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policer {
+    /// The name in the configuration.
+    pub policer: String,
+    /// Whose frames it polices: `port/NAME` or `network/NAME`.
+    pub scope: String,
+    /// `from_port`: what the switch receives; `to_port`: what it sends.
+    pub direction: String,
+    /// The rate in bits a second.
+    pub rate_bps: u64,
+    /// What may pass at once.
+    pub burst_bytes: u64,
+    /// The excess burst of a policer of a single rate; null without.
+    pub excess_burst_bytes: Option<u64>,
+    /// The peak rate of a policer of two rates, in bits a second; null without.
+    pub peak_rate_bps: Option<u64>,
+    /// What may pass at once of the peak rate; null without.
+    pub peak_burst_bytes: Option<u64>,
+    /// Frames that come drop eligible count as yellow from the start.
+    pub colour_aware: bool,
+    /// What becomes of frames above the rate: `drop`, `mark` or `pass`.
+    pub exceed: String,
+    /// What becomes of frames above the second level; null where there is none.
+    pub violate: Option<String>,
+    /// Frames that conformed.
+    pub green_frames: u64,
+    /// Bytes that conformed, without FCS.
+    pub green_bytes: u64,
+    /// Frames above the first of two levels.
+    pub yellow_frames: u64,
+    /// Their bytes.
+    pub yellow_bytes: u64,
+    /// Frames above the only or the second level.
+    pub red_frames: u64,
+    /// Their bytes.
+    pub red_bytes: u64,
+}
+
 /// An element of `GET /v1/counters`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {

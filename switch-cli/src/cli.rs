@@ -53,7 +53,7 @@ enum Command {
         /// The configuration
         file: PathBuf,
     },
-    /// List ports, networks, addresses, counters or workers
+    /// List ports, networks, addresses, policers, counters or workers
     #[command(after_help = "Examples:\n  shunt get ports\n  shunt get fdb -o json")]
     Get {
         /// What to list
@@ -120,6 +120,7 @@ enum What {
     Ports,
     Networks,
     Fdb,
+    Qos,
     Counters,
     Workers,
 }
@@ -237,6 +238,7 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Ports => "ports",
         What::Networks => "networks",
         What::Fdb => "fdb",
+        What::Qos => "qos",
         What::Counters => "counters",
         What::Workers => "workers",
     };
@@ -249,6 +251,7 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Ports => render::ports(&client.list(&path)?),
         What::Networks => render::networks(&client.list(&path)?),
         What::Fdb => render::fdb(&client.list(&path)?),
+        What::Qos => render::policers(&client.list(&path)?),
         What::Counters => render::counters(&client.list(&path)?, all),
         What::Workers => render::workers(&client.list(&path)?),
     })

@@ -8,6 +8,17 @@ use std::time::{Duration, Instant};
 pub struct Tick(pub u32);
 
 impl Tick {
+    /// The tick so long after the start.
+    #[must_use]
+    pub const fn after(elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs();
+        Self(if seconds > u32::MAX as u64 {
+            u32::MAX
+        } else {
+            seconds as u32
+        })
+    }
+
     /// Seconds from `earlier` to here, 0 if that is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u32 {
@@ -39,6 +50,6 @@ impl Clock {
     /// The tick now.
     #[must_use]
     pub fn tick(&self) -> Tick {
-        Tick(u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX))
+        Tick::after(self.elapsed())
     }
 }

@@ -59,6 +59,8 @@ drop_reasons! {
     VidNotMember = "vid_not_member",
     /// A further tag would come to light where the frame is or leaves untagged (VLAN hopping).
     HiddenTag = "hidden_tag",
+    /// Over the rate that `police_from_port` allows the port, or its network.
+    PolicedFromPort = "policed_from_port",
     /// The port has as many addresses as its `mac_limit` allows, and this source is a new one.
     MacLimit = "mac_limit",
     /// The source address is a static entry of another port.
@@ -73,6 +75,8 @@ drop_reasons! {
     NoDestination = "no_destination",
     /// Longer than the MTU of the port that it should leave by.
     MtuExceeded = "mtu_exceeded",
+    /// Over the rate that `police_to_port` allows the port that it should leave by, or its network.
+    PolicedToPort = "policed_to_port",
     /// The port that it came in by or should leave by is down, missing or being changed.
     PortDown = "port_down",
     /// No free frame for a copy: the region is too small for this flood.

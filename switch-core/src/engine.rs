@@ -28,6 +28,10 @@ use crate::{
 // What the engine's functions take and give, for users who know the library by this module.
 pub use crate::{
     mem::{HugePages, Pool},
+    qos::{
+        meter::{Colour, MeterRates},
+        policer::{Metered, Policer},
+    },
     table::fdb::{AddStaticError, Entry, Filter, Kind},
 };
 
@@ -97,7 +101,7 @@ impl Census {
 #[derive(Debug)]
 enum Drive {
     Threads(Vec<JoinHandle<Worker>>, Clock),
-    Manual(Vec<Worker>, Tick),
+    Manual(Vec<Worker>, Duration),
 }
 
 /// The control thread's end of the engine.
@@ -154,7 +158,7 @@ impl Engine {
     /// When memory or descriptors run out.
     pub fn manual(options: &Options) -> Result<Self, EngineError> {
         let (shared, workers) = build(options)?;
-        Ok(Self::over(shared, Drive::Manual(workers, Tick(0))))
+        Ok(Self::over(shared, Drive::Manual(workers, Duration::ZERO)))
     }
 
     fn over(shared: Arc<Shared>, drive: Drive) -> Self {
@@ -174,8 +178,13 @@ impl Engine {
 
     /// Sets the time of a manual engine; a threaded one has its own.
     pub fn set_now(&mut self, now: Tick) {
+        self.set_elapsed(Duration::from_secs(u64::from(now.0)));
+    }
+
+    /// Sets the time of a manual engine to so long after its start.
+    pub fn set_elapsed(&mut self, elapsed: Duration) {
         if let Drive::Manual(_, time) = &mut self.drive {
-            *time = now;
+            *time = elapsed;
         }
     }
 
@@ -184,7 +193,7 @@ impl Engine {
     pub fn now(&self) -> Tick {
         match &self.drive {
             Drive::Threads(_, clock) => clock.tick(),
-            Drive::Manual(_, now) => *now,
+            Drive::Manual(_, now) => Tick::after(*now),
         }
     }
 
@@ -282,7 +291,7 @@ impl Engine {
     ///
     /// # Errors
     /// When a worker does not answer.
-    pub fn apply(&mut self, rules: Ruleset) -> Result<(), EngineError> {
+    pub fn apply(&mut self, mut rules: Ruleset) -> Result<(), EngineError> {
         let before = Arc::clone(&self.rules);
         for port in port_indices(&before).filter(|port| rules.port(*port).is_none()) {
             self.detach(port)?;
@@ -294,6 +303,7 @@ impl Engine {
         for network in networks.filter(|network| before.network(*network).is_none()) {
             self.flooded_before[network.get()] = self.flooded_ever(network);
         }
+        rules.keep_policers(&before);
         self.rules = Arc::new(rules);
         self.shared.fdb.set_ageing(self.rules.ageing_s);
         self.publish()?;
@@ -618,8 +628,7 @@ fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
     let mut now = clock.elapsed();
     let mut last_work = now;
     loop {
-        let tick = Tick(u32::try_from(now.as_secs()).unwrap_or(u32::MAX));
-        let turn = worker.turn(tick);
+        let turn = worker.turn(now);
         if turn.stopped {
             return worker;
         }
@@ -717,6 +726,7 @@ mod tests {
             })]
             .into(),
             static_entries: [].into(),
+            ..Ruleset::default()
         }
     }
 

@@ -59,6 +59,8 @@ pub const MAX_CHUNKS: usize = ((4 << 30) - (2 << 20)) / CHUNK_SIZE;
 pub const MIN_CHUNKS: usize = chunks_needed(1, 1);
 /// Most static entries of a configuration: a sixteenth of the forwarding database.
 pub const MAX_STATIC_ENTRIES: usize = 16_384;
+/// Most policers of a configuration; each place that one is named has buckets of its own.
+pub const MAX_POLICERS: usize = 1024;
 /// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each
 /// static entry, with as much again for comments.
 pub const MAX_CONFIG_SIZE: usize = 8 << 20;

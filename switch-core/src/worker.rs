@@ -117,7 +117,7 @@ impl Worker {
     }
 
     /// Serves every queue once: orders, received frames, frames from other workers, kicks.
-    pub fn turn(&mut self, now: Tick) -> Turn {
+    pub fn turn(&mut self, now: Duration) -> Turn {
         let mut turn = Turn {
             stopped: self.carry_out_orders(),
             ..Turn::default()
@@ -131,8 +131,9 @@ impl Worker {
         self.wake_others();
         turn.pending = self.kick();
         turn.starved = self.served.iter().any(|served| served.queue.is_starved());
-        if self.refreshed != now {
-            self.refreshed = now;
+        let tick = Tick::after(now);
+        if self.refreshed != tick {
+            self.refreshed = tick;
             self.refresh_statistics();
         }
         turn
@@ -154,7 +155,7 @@ impl Worker {
     }
 
     /// Receives one burst from a queue and forwards it.
-    fn receive(&mut self, position: usize, now: Tick) -> usize {
+    fn receive(&mut self, position: usize, now: Duration) -> usize {
         let Served { port, queue, .. } = &mut self.served[position];
         queue.receive(&mut self.cache, &mut self.burst);
         let frames = self.burst.len();
@@ -172,7 +173,9 @@ impl Worker {
             snapshot: &self.snapshot,
             fdb: &self.shared.fdb,
             counters,
-            now,
+            worker: self.index,
+            now: Tick::after(now),
+            now_ns: now.as_nanos() as u64,
         };
         datapath::forward(
             &context,

@@ -1,5 +1,6 @@
 //! What the switch promises, rule by rule: a configuration and a frame in, exact bytes out.
 
 mod forwarding;
+mod policing;
 mod scene;
 mod vlan;

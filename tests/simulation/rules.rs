@@ -111,6 +111,7 @@ pub fn compile(rules: &Rules) -> Ruleset {
         ports: compiled.into(),
         networks,
         static_entries: statics.collect(),
+        ..Ruleset::default()
     }
 }
 

@@ -129,6 +129,7 @@ pub fn snapshot() -> Snapshot {
             ports: (0..PORTS).map(|index| Some(port(index))).collect(),
             networks: [Some(network)].into(),
             static_entries: [].into(),
+            ..Ruleset::default()
         }),
         links: vec![link; PORTS].into(),
     }

@@ -5,7 +5,7 @@ use switch_core::{
     config::snapshot::Snapshot,
     counters::{DropReason, WorkerCounters},
     datapath::{Context, Outbox, forward},
-    limits::{BURST, FDB_SLOTS, MAX_AGEING_S, PortIndex, chunks_needed},
+    limits::{BURST, FDB_SLOTS, MAX_AGEING_S, PortIndex, WorkerIndex, chunks_needed},
     mem::{Burst, FrameCache, HugePages, Pool, Region},
     table::fdb::{Fdb, Learned},
 };
@@ -137,7 +137,9 @@ impl Worker {
             snapshot: &self.snapshot,
             fdb: &self.fdb,
             counters: &self.counters,
+            worker: WorkerIndex::new(0),
             now: self.now,
+            now_ns: u64::from(self.now.0) * 1_000_000_000,
         };
         forward(
             &context,

@@ -2,8 +2,9 @@
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
+use switch_core::config::units::{rate_text, size_text};
 
-use crate::api::{Counter, FdbEntry, Network, Port, Reloaded, Removed, Worker};
+use crate::api::{Counter, FdbEntry, Network, Policer, Port, Reloaded, Removed, Worker};
 
 /// JSON for programs, and still readable.
 pub fn json(value: &impl Serialize) -> String {
@@ -137,6 +138,38 @@ pub fn fdb(entries: &[FdbEntry]) -> String {
     };
     let nothing = "no addresses are known";
     table(&columns, entries.iter().map(row).collect(), nothing)
+}
+
+/// The table of policers.
+pub fn policers(policers: &[Policer]) -> String {
+    let columns = [
+        left("SCOPE"),
+        left("DIRECTION"),
+        left("POLICER"),
+        right("RATE"),
+        right("BURST"),
+        right("GREEN-FRAMES"),
+        right("YELLOW-FRAMES"),
+        right("RED-FRAMES"),
+        left("EXCEED"),
+        left("VIOLATE"),
+    ];
+    let row = |policer: &Policer| {
+        vec![
+            policer.scope.clone(),
+            policer.direction.clone(),
+            policer.policer.clone(),
+            rate_text(policer.rate_bps),
+            size_text(policer.burst_bytes),
+            policer.green_frames.to_string(),
+            policer.yellow_frames.to_string(),
+            policer.red_frames.to_string(),
+            policer.exceed.clone(),
+            or_dash(policer.violate.as_ref()),
+        ]
+    };
+    let nothing = "no policers: no port or network names one";
+    table(&columns, policers.iter().map(row).collect(), nothing)
 }
 
 /// The table of workers.
@@ -298,6 +331,42 @@ mod tests {
             ..dynamic.clone()
         };
         insta::assert_snapshot!(fdb(&[dynamic, bound]));
+    }
+
+    #[test]
+    fn policers_as_a_table() {
+        let plain = Policer {
+            policer: "100M".into(),
+            scope: "port/guest-a".into(),
+            direction: "from_port".into(),
+            rate_bps: 100_000_000,
+            burst_bytes: 262_144,
+            excess_burst_bytes: None,
+            peak_rate_bps: None,
+            peak_burst_bytes: None,
+            colour_aware: false,
+            exceed: "drop".into(),
+            violate: None,
+            green_frames: 12_345,
+            green_bytes: 1_000_000,
+            yellow_frames: 0,
+            yellow_bytes: 0,
+            red_frames: 17,
+            red_bytes: 1_700,
+        };
+        let two_rates = Policer {
+            policer: "gold".into(),
+            scope: "network/web".into(),
+            direction: "to_port".into(),
+            peak_rate_bps: Some(1_500_000_000),
+            peak_burst_bytes: Some(1_000_000),
+            exceed: "mark".into(),
+            violate: Some("drop".into()),
+            yellow_frames: 3,
+            ..plain.clone()
+        };
+        insta::assert_snapshot!(policers(&[plain, two_rates]));
+        insta::assert_snapshot!(policers(&[]));
     }
 
     #[test]

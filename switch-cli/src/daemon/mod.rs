@@ -19,6 +19,7 @@ mod tally;
 mod tests;
 mod upkeep;
 mod view;
+mod view_qos;
 
 use std::{
     io::{self, IsTerminal as _},

@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{addresses, problem::Problem, switch::Switch, view};
+use super::{addresses, problem::Problem, switch::Switch, view, view_qos};
 use crate::api::{FdbFilter, NewFdbEntry, Reloaded, Removed};
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
@@ -82,10 +82,11 @@ pub fn router(control: Control) -> Router {
         .route("/v1/fdb/{network}/{mac}", delete(fdb_del))
         .route("/v1/counters", get(counters))
         .route("/v1/workers", get(workers))
+        .route("/v1/qos", get(qos))
         .route("/v1/reload", post(reload))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || {
-            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/counters or /v1/workers";
+            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/counters or /v1/workers";
             Problem::not_found("there is no such path", help)
         })
         .with_state(control)
@@ -133,6 +134,10 @@ async fn counters(State(control): State<Control>) -> Answer<Vec<crate::api::Coun
 
 async fn workers(State(control): State<Control>) -> Answer<Vec<crate::api::Worker>> {
     control.call(|switch| Ok(view::workers(switch))).await
+}
+
+async fn qos(State(control): State<Control>) -> Answer<Vec<crate::api::Policer>> {
+    control.call(|switch| Ok(view_qos::policers(switch))).await
 }
 
 async fn fdb_add(State(control): State<Control>, body: Bytes) -> Answer<()> {

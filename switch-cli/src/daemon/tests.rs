@@ -27,15 +27,25 @@ use crate::{
 };
 
 const CONFIG: &str = r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+peak_rate = "1 Gbit/s"
+[[policer]]
+name = "slow"
+rate = "8 kbit/s"
+burst = "10 kB"
 [[network]]
 name = "web"
 vlan = 20
+police_to_port = "slow"
 [[network]]
 name = "backstage"
 [[port]]
 name = "a"
 device = "veA"
 network = "web"
+police_from_port = "gold"
 [[port]]
 name = "b"
 device = "veB"
@@ -152,7 +162,7 @@ fn serve(socket: PathBuf, ready: &mpsc::Sender<()>, ended: &mpsc::Receiver<()>) 
 #[test]
 fn lists() {
     let world = World::new();
-    for what in ["networks", "fdb"] {
+    for what in ["networks", "fdb", "qos"] {
         insta::assert_snapshot!(what, world.text(&format!("/v1/{what}")));
     }
     let ports = world.get("/v1/ports");
@@ -218,7 +228,7 @@ fn what_is_not_there_is_named() {
     "#);
     insta::assert_snapshot!(world.refused("/v1/nothing"), @r"
     error: there is no such path
-    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/counters or /v1/workers
+    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/counters or /v1/workers
     ");
     insta::assert_snapshot!(world.refused("/v1/reload"), @r"
     error: this path does not take that method

@@ -5,6 +5,8 @@
 //! *retired*: frames in flight and the forwarding database may still mean the old owner by it, so
 //! it is given out again only after [`Indices::release_port`] or [`Indices::release_network`].
 
+mod qos;
+
 use std::collections::{HashMap, HashSet};
 
 use super::{
@@ -231,12 +233,15 @@ impl<'c> Builder<'c> {
                 mac: entry.mac,
                 port: self.port(&entry.port),
             });
+        let qos = self.qos();
         Ruleset {
             forward_reserved: self.config.switch.forward_reserved,
             ageing_s: self.config.switch.ageing_s,
             networks: self.network_rules(&ports),
+            concerns: qos::concerns(&ports, &qos),
             ports: ports.into(),
             static_entries: statics.collect(),
+            qos,
         }
     }
 

@@ -16,6 +16,7 @@ mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+pub mod units;
 mod valid;
 mod validate;
 
@@ -23,8 +24,8 @@ pub use compile::{Compiled, Indices, OutOfIndices, compile, lost_memberships};
 pub use report::{Code, ConfigError, Report};
 pub use valid::{
     AcceptableFrames, Attach, Config, Device, HostInterface, InvalidDevice, InvalidIpPrefix,
-    InvalidName, IpPrefix, Membership, Name, Native, Network, Port, Role, StaticEntry, Switch,
-    Tagged, Trunk,
+    InvalidName, IpPrefix, Membership, Name, Native, Network, Policed, Policer, Port, Role,
+    StaticEntry, Switch, Tagged, Trunk,
 };
 
 use report::{Problem, Problems};

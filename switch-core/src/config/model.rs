@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     reader::{Field, Table, Value, Wrong, as_number, as_text, one_of, wrong_type},
     report::{Code, Problem, Problems, Span, printable},
-    shape::{NETWORK, PORT, STATIC, SWITCH, Shape, TABLES, TRUNK_ENTRY},
+    shape::{NETWORK, POLICER, PORT, STATIC, SWITCH, Shape, TABLES, TRUNK_ENTRY},
     valid::{AcceptableFrames, Attach, Device, InvalidIpPrefix, IpPrefix, Name},
 };
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
     },
 };
 
+mod qos;
+
+pub(super) use qos::{Policed, Policer};
+
 /// A file.
 #[derive(Debug, Default)]
 pub(super) struct Document {
@@ -27,6 +31,7 @@ pub(super) struct Document {
     pub(super) networks: Vec<Network>,
     pub(super) ports: Vec<Port>,
     pub(super) statics: Vec<Static>,
+    pub(super) policers: Vec<Policer>,
 }
 
 /// `[switch]`.
@@ -47,6 +52,7 @@ pub(super) struct Network {
     pub(super) span: Span,
     pub(super) name: Field<Name>,
     pub(super) vlan: Field<Vid>,
+    pub(super) policed: Policed,
 }
 
 /// `[[port]]`. Names of networks are what is written: whether they exist is another matter.
@@ -69,6 +75,7 @@ pub(super) struct Port {
     pub(super) queues: Field<u32>,
     pub(super) addresses: Field<Vec<Spanned<IpPrefix>>>,
     pub(super) mac: Field<Mac>,
+    pub(super) policed: Policed,
 }
 
 /// The word after `role =`.
@@ -121,6 +128,9 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems) -> Document 
             }),
             "static" => for_each_table(&STATIC, key, value, problems, |span, table| {
                 read.statics.push(static_entry(span, table));
+            }),
+            "policer" => for_each_table(&POLICER, key, value, problems, |span, table| {
+                read.policers.push(qos::policer(span, table));
             }),
             _ => {
                 let problem = unknown_table(key, value, problems);
@@ -251,6 +261,7 @@ fn network(span: Span, table: &mut Table<'_, '_>) -> Network {
         span,
         name: table.text("name", |text| name("name", text)),
         vlan: table.field("vlan", |value| vid(&NETWORK, "vlan", value)),
+        policed: qos::policed(table),
     }
 }
 
@@ -287,6 +298,7 @@ fn port(span: Span, table: &mut Table<'_, '_>) -> Port {
                 .map_err(|wrong| wrong.element(&PORT, "addresses").at(value.span()))
         }),
         mac: table.text("mac", individual_mac),
+        policed: qos::policed(table),
     }
 }
 

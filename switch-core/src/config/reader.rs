@@ -73,6 +73,14 @@ impl Wrong {
         }
     }
 
+    /// A value that is too small or too large.
+    pub(super) fn range(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            code: Code::OutOfRange,
+            ..Self::value(message, help)
+        }
+    }
+
     /// This, where the value is an element of the list `key`.
     pub(super) fn element(mut self, shape: &Shape, key: &str) -> Self {
         let (of_list, of_element) = (format!("`{key}` "), format!("an element of `{key}` "));
@@ -278,6 +286,16 @@ fn without_quotes(key: &str, plain: &str) -> String {
     format!("write it without quotes: `{key} = {plain}`")
 }
 
+/// What the RFCs and others call keys that have plainer names here.
+const OTHER_WORDS: [(&str, &str); 6] = [
+    ("cir", "rate"),
+    ("cbs", "burst"),
+    ("ebs", "excess_burst"),
+    ("pir", "peak_rate"),
+    ("pbs", "peak_burst"),
+    ("shape", "scheduler"),
+];
+
 fn unknown_key(shape: &Shape, key: &Spanned<impl AsRef<str>>, problems: &mut Problems) -> Problem {
     let word = key.get_ref().as_ref();
     let mut help = problems.did_you_mean(word, shape.key_names());
@@ -289,6 +307,12 @@ fn unknown_key(shape: &Shape, key: &Spanned<impl AsRef<str>>, problems: &mut Pro
         help = format!("`{word}` is a key of {}; ", other.header);
     }
     let keys: Vec<_> = shape.key_names().collect();
+    if let Some((_, ours)) = OTHER_WORDS
+        .iter()
+        .find(|(other, ours)| *other == word && shape.key_names().any(|known| known == *ours))
+    {
+        help = format!("here it is called `{ours}`; ");
+    }
     let message = format!("{} has no key `{}`", shape.header, printable(word));
     Problem::new(Code::UnknownKey, key.span(), message)
         .help(format!("{help}its keys are {}", keys.join(", ")))

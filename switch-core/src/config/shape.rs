@@ -38,7 +38,12 @@ pub(super) const SWITCH: Shape = Shape {
 
 pub(super) const NETWORK: Shape = Shape {
     header: "[[network]]",
-    keys: &[("name", "\"web\""), ("vlan", "20")],
+    keys: &[
+        ("name", "\"web\""),
+        ("vlan", "20"),
+        ("police_from_port", "\"100M\""),
+        ("police_to_port", "\"100M\""),
+    ],
 };
 
 pub(super) const PORT: Shape = Shape {
@@ -59,6 +64,8 @@ pub(super) const PORT: Shape = Shape {
         ("queues", "2"),
         ("addresses", "[\"10.0.0.1/24\"]"),
         ("mac", "\"52:54:00:12:34:56\""),
+        ("police_from_port", "\"100M\""),
+        ("police_to_port", "\"100M\""),
     ],
 };
 
@@ -76,10 +83,26 @@ pub(super) const STATIC: Shape = Shape {
     ],
 };
 
+pub(super) const POLICER: Shape = Shape {
+    header: "[[policer]]",
+    keys: &[
+        ("name", "\"100M\""),
+        ("rate", "\"100 Mbit/s\""),
+        ("burst", "\"64 KiB\""),
+        ("excess_burst", "\"128 KiB\""),
+        ("peak_rate", "\"200 Mbit/s\""),
+        ("peak_burst", "\"128 KiB\""),
+        ("colour_aware", "true"),
+        ("exceed", "\"drop\""),
+        ("violate", "\"drop\""),
+    ],
+};
+
 /// The tables that a file consists of, under the names of their keys.
-pub(super) const TABLES: [(&str, &Shape); 4] = [
+pub(super) const TABLES: [(&str, &Shape); 5] = [
     ("switch", &SWITCH),
     ("network", &NETWORK),
     ("port", &PORT),
     ("static", &STATIC),
+    ("policer", &POLICER),
 ];

@@ -3,6 +3,8 @@
 //! A [`Ruleset`] is immutable. The control thread builds the next one and publishes it; a worker
 //! sees the old one or the new one, at a burst's boundary, never a mixture.
 
+pub mod qos;
+
 use std::{fmt, sync::Arc};
 
 use crate::{
@@ -121,6 +123,13 @@ impl PortRules {
             .copied()
             .unwrap_or(EgressTag::NotMember)
     }
+
+    /// The networks that the port is a member of.
+    pub fn networks(&self) -> impl Iterator<Item = NetworkIndex> + '_ {
+        let tags = self.egress.iter().enumerate();
+        tags.filter(|(_, tag)| **tag != EgressTag::NotMember)
+            .map(|(index, _)| NetworkIndex::new(index))
+    }
 }
 
 /// A port in a network's member set.
@@ -158,6 +167,16 @@ pub struct StaticEntry {
     pub port: PortIndex,
 }
 
+/// Whether policy has a say in what comes from a port and in what goes to it. All that the
+/// datapath asks about a port that policy does not concern.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concern {
+    /// In what comes from it.
+    pub from_port: bool,
+    /// In what goes to it.
+    pub to_port: bool,
+}
+
 /// The compiled configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Ruleset {
@@ -171,6 +190,10 @@ pub struct Ruleset {
     pub networks: Box<[Option<NetworkRules>]>,
     /// Addresses bound to ports.
     pub static_entries: Box<[StaticEntry]>,
+    /// By port, whether policy has a say in its frames; nothing past the end.
+    pub concerns: Box<[Concern]>,
+    /// Who may use how much.
+    pub qos: qos::Qos,
 }
 
 impl Ruleset {
@@ -186,6 +209,13 @@ impl Ruleset {
     #[inline]
     pub fn network(&self, network: NetworkIndex) -> Option<&NetworkRules> {
         self.networks.get(network.get())?.as_ref()
+    }
+
+    /// Whether policy has a say in a port's frames.
+    #[must_use]
+    #[inline]
+    pub fn concerns(&self, port: PortIndex) -> Concern {
+        self.concerns.get(port.get()).copied().unwrap_or_default()
     }
 
     /// The index of the port with this name.

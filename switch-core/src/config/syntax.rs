@@ -194,7 +194,7 @@ fn duplicate(text: &str, at: &Span) -> (String, String) {
     }
     let message = format!("`{name}` is there already");
     match name.as_str() {
-        "network" | "port" | "static" => {
+        "network" | "port" | "static" | "policer" => {
             let help =
                 format!("there can be several: write `[[{name}]]`, in double brackets, each time");
             (message, help)

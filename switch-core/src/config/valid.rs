@@ -10,6 +10,10 @@ use crate::wire::{
     vlan::{Tpid, Vid},
 };
 
+mod qos;
+
+pub use qos::{Policed, Policer};
+
 /// The whole configuration of one switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -21,6 +25,8 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// The static entries of the forwarding databases, in the order of the file.
     pub statics: Vec<StaticEntry>,
+    /// The policers, in the order of the file.
+    pub policers: Vec<Policer>,
 }
 
 impl Config {
@@ -78,6 +84,8 @@ pub struct Network {
     pub name: Name,
     /// The VLAN, unique among networks; none: private, never leaves the host.
     pub vlan: Option<Vid>,
+    /// How much all its frames together may use.
+    pub policed: Policed,
 }
 
 /// `[[port]]`: a device given to the switch.
@@ -103,6 +111,8 @@ pub struct Port {
     pub attach: Attach,
     /// How many queues are served, at most [`crate::limits::MAX_QUEUES`]; none: all of the device.
     pub queues: Option<NonZero<usize>>,
+    /// How much it may use.
+    pub policed: Policed,
 }
 
 /// What is behind a port.

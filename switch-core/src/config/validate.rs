@@ -16,7 +16,7 @@ use super::{
     reader::Field,
     report::{Code, Problem, Problems, Span, printable},
     shape::{NETWORK, PORT, STATIC, Shape},
-    valid::{Config, Name, Network, Port, StaticEntry, Switch},
+    valid::{Config, Name, Network, Policed, Port, StaticEntry, Switch},
 };
 use crate::{
     limits,
@@ -24,13 +24,15 @@ use crate::{
 };
 
 mod port;
+mod qos;
 mod trunk;
 
 /// Checks a whole document. The result holds if no problem was found.
 pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> Config {
     let switch = switch(&document.switch, problems);
-    let (networks, directory) = networks(&document.networks, problems);
-    let ports = port::ports(&document.ports, &directory, problems);
+    let policers = qos::policers(&document.policers, problems);
+    let (networks, directory) = networks(&document.networks, &policers, problems);
+    let ports = port::ports(&document.ports, &directory, &policers, problems);
     let statics = statics(&document.statics, &directory, &ports, problems);
     let ports = ports.into_iter().filter_map(|(_, port)| port).collect();
     Config {
@@ -38,6 +40,7 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
         networks,
         ports,
         statics,
+        policers: policers.valid,
     }
 }
 
@@ -110,6 +113,7 @@ struct Known {
     /// None: the name is wrong.
     name: Option<Name>,
     vlan: Vlan,
+    policed: Policed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +168,7 @@ fn listed(kind: &str, names: &[&str]) -> String {
 
 fn networks<'m>(
     written: &'m [model::Network],
+    policers: &qos::Policers<'_>,
     problems: &mut Problems,
 ) -> (Vec<Network>, Directory<'m>) {
     let mut directory = Directory::default();
@@ -181,6 +186,7 @@ fn networks<'m>(
             Field::Invalid(_) => Vlan::Wrong,
             Field::Present(vid) => Vlan::Vid(*vid.get_ref()),
         };
+        let policed = policers.policed(&network.policed, problems);
         let Some(text) = unique_name(&NETWORK, &network.span, &network.name, &mut names, problems)
         else {
             continue;
@@ -196,6 +202,7 @@ fn networks<'m>(
         let known = Known {
             name: network.name.get().cloned(),
             vlan,
+            policed,
         };
         directory.known.insert(text, known);
         directory.order.push(text);
@@ -209,6 +216,7 @@ fn networks<'m>(
         Some(Network {
             name: known.name.clone()?,
             vlan,
+            policed: known.policed.clone(),
         })
     });
     (valid.collect(), directory)

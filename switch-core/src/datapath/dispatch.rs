@@ -6,6 +6,7 @@ use super::{
     Context, Decision, Entry, Outbox,
     exit::{Exit, Exits},
     may_pass,
+    qos::{self, Colours},
     rewrite::rewrite,
 };
 use crate::{
@@ -38,6 +39,7 @@ pub(super) struct Egress<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) ingress: PortIndex,
     pub(super) rules: &'a PortRules,
+    pub(super) colours: &'a Colours,
     pub(super) cache: &'a mut FrameCache,
     pub(super) outbox: &'a mut Outbox,
 }
@@ -47,29 +49,40 @@ impl Egress<'_> {
     #[inline(never)]
     pub(super) fn dispatch(mut self, burst: &mut Burst, entries: &[Entry<'_>], exits: &Exits) {
         let mut frames = burst.drain(..);
+        let mut position = 0;
         for run in entries.chunk_by(|entry, next| entry.verdict == next.verdict) {
             // In this order: what the run has no entry for stays with the next one.
             let frames = run.iter().zip(frames.by_ref());
             match run[0].verdict.decision() {
-                Decision::Forward(index) => self.send_all(frames, exits.get(index)),
+                Decision::Forward(index) if !exits.get(index).has_policy => {
+                    self.send_all(frames, exits.get(index));
+                }
                 decision => {
                     // Collected, so that the drain never leaves the registers.
                     let frames: ArrayVec<_, BURST> = frames.collect();
-                    self.carry_out(decision, frames);
+                    self.carry_out(decision, position, frames, exits);
                 }
             }
+            position += run.len();
         }
     }
 
-    /// Carries out a decision about frames that go to no port, or to several.
+    /// Carries out a decision about frames that go to no port, to several, or to one where policy
+    /// has a say. `first` is the position of the first of them in the burst.
     #[inline(never)]
-    fn carry_out(&mut self, decision: Decision, frames: ArrayVec<(&Entry<'_>, Frame), BURST>) {
-        for (entry, frame) in frames {
+    fn carry_out(
+        &mut self,
+        decision: Decision,
+        first: usize,
+        frames: ArrayVec<(&Entry<'_>, Frame), BURST>,
+        exits: &Exits,
+    ) {
+        for (position, (entry, frame)) in (first..).zip(frames) {
             match decision {
-                Decision::Flood => self.flood(frame, entry),
+                Decision::Flood => self.flood(frame, entry, position),
                 Decision::Drop(reason) => self.discard(frame, self.ingress, reason),
                 Decision::Closed(port) => self.discard(frame, port, DropReason::PortDown),
-                Decision::Forward(_) => unreachable!("it goes to one port"),
+                Decision::Forward(index) => self.send(frame, entry, position, exits.get(index)),
             }
         }
     }
@@ -103,14 +116,38 @@ impl Egress<'_> {
         }
     }
 
-    fn send(&mut self, frame: Frame, entry: &Entry<'_>, exit: Exit) {
-        self.send_all(std::iter::once((entry, frame)), exit);
+    fn send(&mut self, frame: Frame, entry: &Entry<'_>, position: usize, exit: Exit) {
+        if exit.has_policy {
+            self.send_if_allowed(frame, entry, position, exit);
+        } else {
+            self.send_all(std::iter::once((entry, frame)), exit);
+        }
+    }
+
+    /// Sends a frame to a port where policy has a say.
+    #[inline(never)]
+    fn send_if_allowed(
+        &mut self,
+        mut frame: Frame,
+        entry: &Entry<'_>,
+        position: usize,
+        exit: Exit,
+    ) {
+        let region: &Region = self.cache.region();
+        let prepared = prepare(&mut frame, region, entry, exit).and_then(|()| {
+            let colour = qos::colour_of(self.colours, position, entry);
+            qos::leave(self.context, region, &mut frame, entry, exit, colour)
+        });
+        match prepared {
+            Ok(()) => self.outbox.push(exit.port, frame),
+            Err(reason) => self.discard(frame, exit.port, reason),
+        }
     }
 
     /// Sends a frame to every port of its network that may have it. The frame itself goes to the
     /// last, copies to the others: a copy is made before its original is tagged.
     #[inline(never)]
-    fn flood(&mut self, frame: Frame, entry: &Entry<'_>) {
+    fn flood(&mut self, frame: Frame, entry: &Entry<'_>, position: usize) {
         let snapshot = self.context.snapshot;
         let network = entry.destination.network();
         let members = snapshot
@@ -132,11 +169,11 @@ impl Egress<'_> {
         self.context.counters.flooded(network).add(1);
         while let Some(exit) = exits.next() {
             if exits.peek().is_none() {
-                return self.send(frame, entry, exit);
+                return self.send(frame, entry, position, exit);
             }
             self.context.counters.copies.add(1);
             match self.cache.copy(&frame) {
-                Some(copy) => self.send(copy, entry, exit),
+                Some(copy) => self.send(copy, entry, position, exit),
                 // The copy that could not be made is counted on both sides of the balance.
                 None => {
                     let port = self.context.counters.port(exit.port);

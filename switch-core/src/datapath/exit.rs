@@ -21,6 +21,8 @@ pub(super) struct Exit {
     pub(super) tag: Option<Tag>,
     /// Most bytes of a frame, with its tag.
     pub(super) max_size: u16,
+    /// Policy has a say in what leaves by it.
+    pub(super) has_policy: bool,
 }
 
 impl Exit {
@@ -43,6 +45,7 @@ impl Exit {
             port,
             tag,
             max_size,
+            has_policy: snapshot.rules.concerns(port).to_port,
         })
     }
 }

@@ -11,6 +11,7 @@ mod dispatch;
 mod exit;
 mod learn;
 mod outbox;
+mod qos;
 mod rewrite;
 
 pub use outbox::Outbox;
@@ -21,7 +22,7 @@ use crate::{
     clock::Tick,
     config::snapshot::{PortRules, Role, Snapshot},
     counters::{DropReason, WorkerCounters},
-    limits::{BURST, PortIndex},
+    limits::{BURST, PortIndex, WorkerIndex},
     mem::{Burst, FrameCache},
     table::fdb::{Fdb, Place},
     wire::parse::Tag,
@@ -38,8 +39,12 @@ pub struct Context<'a> {
     pub fdb: &'a Fdb,
     /// This worker's counters.
     pub counters: &'a WorkerCounters,
+    /// This worker.
+    pub worker: WorkerIndex,
     /// The time of the burst.
     pub now: Tick,
+    /// The same in nanoseconds since the start.
+    pub now_ns: u64,
 }
 
 /// What the rare cases of stages 6 and 7 ask for: one register in the loop instead of three.
@@ -144,7 +149,11 @@ pub fn forward(
     // filtering.
     let mut entries = Entries::new();
     classify::classify(context, rules, burst, cache.region(), &mut entries);
-    // 3. Secure, 4. look up the flow, 5. police: with the policy stages.
+    // 3. Secure, 4. look up the flow: with the policy stages. 5. Police.
+    let mut colours = qos::Colours::new();
+    if context.snapshot.rules.concerns(ingress).from_port {
+        qos::enter(context, ingress, burst, &mut entries, &mut colours);
+    }
     // 6. Learn the source; 7. find destinations.
     let mut exits = Exits::new();
     let received = Received {
@@ -158,6 +167,7 @@ pub fn forward(
         context,
         ingress,
         rules,
+        colours: &colours,
         cache,
         outbox,
     };

@@ -778,6 +778,93 @@ isolated = 1
     windows_line_ends: "[[network]]\r\nname = \"web\"\r\nvlan = 0\r\n",
 }
 
+// Quality of service.
+mistakes! {
+    policer_without_rate: r#"
+[[policer]]
+name = "gold"
+burst = "64 KiB"
+"#,
+    policer_units: r#"
+[[policer]]
+name = "bits-or-bytes"
+rate = "100Mb"
+burst = "64 KB"
+
+[[policer]]
+name = "bytes-a-second"
+rate = "12.5 MBps"
+burst = "1500 B"
+
+[[policer]]
+name = "no-unit"
+rate = "1000000"
+burst = 65536
+
+[[policer]]
+name = "out-of-range"
+rate = "2 Tbit/s"
+burst = "2 GiB"
+"#,
+    policer_of_two_kinds: r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+excess_burst = "64 KiB"
+peak_rate = "200 Mbit/s"
+"#,
+    policer_peak_below_rate: r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+peak_rate = "10 Mbit/s"
+violate = "kill"
+"#,
+    policer_peak_burst_alone: r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+peak_burst = "64 KiB"
+"#,
+    policer_violate_of_plain: r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+violate = "drop"
+"#,
+    policer_words_of_the_rfcs: r#"
+[[policer]]
+name = "gold"
+cir = "100 Mbit/s"
+cbs = "64 KiB"
+color_aware = true
+"#,
+    policer_unknown: r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+
+[[network]]
+name = "web"
+police_to_port = "glod"
+
+[[port]]
+name = "guest-a"
+device = "veA"
+network = "web"
+police_from_port = "silver"
+"#,
+    policer_twice: r#"
+[[policer]]
+name = "gold"
+rate = "100 Mbit/s"
+
+[[policer]]
+name = "gold"
+rate = "200 Mbit/s"
+"#,
+}
+
 #[test]
 fn bytes_that_are_no_text() {
     let report = decode("switch.toml", b"[switch]\nworkers = 2 # \xffff\n").expect_err("no UTF-8");

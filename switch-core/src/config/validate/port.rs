@@ -4,14 +4,17 @@ use std::num::NonZero;
 
 use serde_spanned::Spanned;
 
-use super::{Directory, Known, Seen, Vlan, check_count, missing, owner, trunk, unique_name};
+use super::{
+    Directory, Known, Seen, Vlan, check_count, missing, owner, qos::Policers, trunk, unique_name,
+};
 use crate::{
     config::{
         model::{self, Role as Word},
         report::{Code, Problem, Problems},
         shape::PORT,
         valid::{
-            AcceptableFrames, Attach, Device, HostInterface, IpPrefix, Membership, Port, Role,
+            AcceptableFrames, Attach, Device, HostInterface, IpPrefix, Membership, Policed, Port,
+            Role,
         },
     },
     limits,
@@ -30,6 +33,7 @@ struct Taken<'m> {
 pub(super) fn ports<'m>(
     written: &'m [model::Port],
     directory: &Directory<'_>,
+    policers: &Policers<'_>,
     problems: &mut Problems,
 ) -> Vec<(&'m str, Option<Port>)> {
     check_count(
@@ -42,7 +46,9 @@ pub(super) fn ports<'m>(
     let mut ports = Vec::with_capacity(written.len());
     for port in written {
         let name = unique_name(&PORT, &port.span, &port.name, &mut taken.names, problems);
+        let policed = policers.policed(&port.policed, problems);
         let valid = check_port(port, directory, &mut taken, problems);
+        let valid = valid.map(|port| Port { policed, ..port });
         ports.extend(name.map(|name| (name, valid)));
     }
     ports
@@ -72,6 +78,7 @@ fn check_port<'m>(
             .queues
             .get()
             .and_then(|count| NonZero::new(*count as usize)),
+        policed: Policed::default(),
     })
 }
 

@@ -134,6 +134,7 @@ impl Builder<'_, '_> {
             if let Known {
                 name: Some(name),
                 vlan: Vlan::Vid(vid),
+                ..
             } = &directory.known[text]
                 && self.networks.insert(name.clone(), star.clone()).is_ok()
             {

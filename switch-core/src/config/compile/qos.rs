@@ -1,0 +1,85 @@
+//! From policers by name to policers at work, each place with one of its own.
+
+use std::sync::Arc;
+
+use super::Builder;
+use crate::{
+    config::{
+        snapshot::{
+            Concern, PortRules,
+            qos::{Policers, Qos},
+        },
+        valid::{Name, Policed},
+    },
+    limits::PortIndex,
+    qos::policer::{Policer, PolicerRules},
+};
+
+/// What each port has to do with policers. Empty where there is none.
+pub(super) fn concerns(ports: &[Option<PortRules>], qos: &Qos) -> Box<[Concern]> {
+    if qos.is_empty() {
+        return Box::default();
+    }
+    let concern = |(index, rules): (usize, &Option<PortRules>)| {
+        let port = PortIndex::new(index);
+        let networks = || rules.iter().flat_map(PortRules::networks);
+        Concern {
+            from_port: networks().any(|network| qos.ingress(port, network).next().is_some()),
+            // A colour that was given where a frame came in shows where it leaves.
+            to_port: qos.has_ingress()
+                || networks().any(|network| qos.egress(port, network).next().is_some()),
+        }
+    };
+    ports.iter().enumerate().map(concern).collect()
+}
+
+impl Builder<'_> {
+    pub(super) fn qos(&self) -> Qos {
+        let config = self.config;
+        let ports = || {
+            config
+                .ports
+                .iter()
+                .map(|port| (self.port(&port.name).get(), &port.policed))
+        };
+        let networks = || {
+            let networks = config.networks.iter();
+            networks.map(|network| (self.network(&network.name).get(), &network.policed))
+        };
+        let from = |policed: &Policed| policed.from_port.clone();
+        let to = |policed: &Policed| policed.to_port.clone();
+        Qos {
+            from_port: self.policers(ports().map(|(index, policed)| (index, from(policed)))),
+            to_port: self.policers(ports().map(|(index, policed)| (index, to(policed)))),
+            from_network: self.policers(networks().map(|(index, policed)| (index, from(policed)))),
+            to_network: self.policers(networks().map(|(index, policed)| (index, to(policed)))),
+        }
+    }
+
+    /// A policer for each place that names one, as long as the last of them.
+    fn policers(&self, places: impl Iterator<Item = (usize, Option<Name>)>) -> Policers {
+        let mut policers = Vec::new();
+        for (index, name) in places {
+            let Some(policer) = name.and_then(|name| self.policer(&name)) else {
+                continue;
+            };
+            if policers.len() <= index {
+                policers.resize_with(index + 1, || None);
+            }
+            policers[index] = Some(Arc::new(policer));
+        }
+        policers.into()
+    }
+
+    fn policer(&self, name: &Name) -> Option<Policer> {
+        let mut policers = self.config.policers.iter();
+        let policer = policers.find(|policer| policer.name == *name)?;
+        Some(Policer::new(PolicerRules {
+            name: policer.name.clone().into(),
+            rates: policer.rates,
+            colour_aware: policer.colour_aware,
+            yellow: policer.yellow,
+            red: policer.red,
+        }))
+    }
+}

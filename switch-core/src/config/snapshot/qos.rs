@@ -1,0 +1,103 @@
+//! Quality of service as the datapath sees it.
+
+use std::sync::Arc;
+
+use super::Ruleset;
+use crate::{
+    limits::{NetworkIndex, PortIndex},
+    qos::policer::Policer,
+};
+
+/// By index, the policer of a port or a network; none past the end.
+pub type Policers = Box<[Option<Arc<Policer>>]>;
+
+/// Who may use how much.
+#[derive(Clone, Debug, Default)]
+pub struct Qos {
+    /// Of what comes from a port.
+    pub from_port: Policers,
+    /// Of what goes to a port.
+    pub to_port: Policers,
+    /// Of what comes from the ports of a network.
+    pub from_network: Policers,
+    /// Of what goes to the ports of a network.
+    pub to_network: Policers,
+}
+
+impl Qos {
+    /// Whether something that comes in is policed.
+    #[must_use]
+    pub fn has_ingress(&self) -> bool {
+        !self.from_port.is_empty() || !self.from_network.is_empty()
+    }
+
+    /// Whether nothing is policed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.has_ingress() && self.to_port.is_empty() && self.to_network.is_empty()
+    }
+
+    /// The policers of what comes from a port and belongs to a network, in the order in which they
+    /// are asked.
+    #[inline]
+    pub fn ingress(
+        &self,
+        port: PortIndex,
+        network: NetworkIndex,
+    ) -> impl Iterator<Item = &Policer> {
+        let of_port = at(&self.from_port, port.get());
+        of_port
+            .into_iter()
+            .chain(at(&self.from_network, network.get()))
+    }
+
+    /// The policers of what goes to a port and belongs to a network.
+    #[inline]
+    pub fn egress(&self, port: PortIndex, network: NetworkIndex) -> impl Iterator<Item = &Policer> {
+        let of_network = at(&self.to_network, network.get());
+        of_network.into_iter().chain(at(&self.to_port, port.get()))
+    }
+}
+
+#[inline]
+fn at(policers: &Policers, index: usize) -> Option<&Policer> {
+    policers.get(index)?.as_deref()
+}
+
+impl Ruleset {
+    /// Lets policers of the same places and rules go on where those of `before` are: with what is
+    /// in their buckets, and what they have counted.
+    pub fn keep_policers(&mut self, before: &Self) {
+        let port = |rules: &Self, index: usize| {
+            let port = rules.ports.get(index)?.as_ref();
+            port.map(|port| Arc::clone(&port.name))
+        };
+        let network = |rules: &Self, index: usize| {
+            let network = rules.networks.get(index)?.as_ref();
+            network.map(|network| Arc::clone(&network.name))
+        };
+        let mut qos = std::mem::take(&mut self.qos);
+        let same_port = |index| port(self, index) == port(before, index);
+        keep(&mut qos.from_port, &before.qos.from_port, same_port);
+        keep(&mut qos.to_port, &before.qos.to_port, same_port);
+        let same_network = |index| network(self, index) == network(before, index);
+        keep(
+            &mut qos.from_network,
+            &before.qos.from_network,
+            same_network,
+        );
+        keep(&mut qos.to_network, &before.qos.to_network, same_network);
+        self.qos = qos;
+    }
+}
+
+fn keep(new: &mut Policers, before: &Policers, same_owner: impl Fn(usize) -> bool) {
+    for (index, (new, before)) in new.iter_mut().zip(before).enumerate() {
+        if let (Some(new), Some(before)) = (new, before)
+            && new.rules() == before.rules()
+            && same_owner(index)
+        {
+            *new = Arc::clone(before);
+        }
+    }
+}

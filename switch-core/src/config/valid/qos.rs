@@ -1,0 +1,28 @@
+//! Quality of service: who may use how much.
+
+use super::Name;
+use crate::qos::{meter::MeterRates, policer::Action};
+
+/// `[[policer]]`: what may pass, wherever a port or network names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policer {
+    /// The name, unique among policers.
+    pub name: Name,
+    /// What it measures by.
+    pub rates: MeterRates,
+    /// Whether the colour that a frame comes with counts.
+    pub colour_aware: bool,
+    /// What becomes of yellow frames; a plain policer has none.
+    pub yellow: Action,
+    /// What becomes of red frames.
+    pub red: Action,
+}
+
+/// The policers of a port or a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policed {
+    /// Of frames that the switch receives from the port, or from the network's ports together.
+    pub from_port: Option<Name>,
+    /// Of frames that the switch sends to the port, or to the network's ports together.
+    pub to_port: Option<Name>,
+}
