@@ -19,7 +19,10 @@ use crate::{
     handoff::Handoff,
     limits::{MAX_NETWORKS, MAX_PORTS, MAX_WORKERS, NetworkIndex, PortIndex, WorkerIndex},
     mem::{FrameCache, Region},
-    port::{Queue, core::pin_current_thread},
+    port::{
+        Queue,
+        core::{pin_current_thread, put_current_thread_first},
+    },
     publish::{Answer, Mailboxes, Order},
     table::fdb::Fdb,
     worker::{Shared, Turn, Worker},
@@ -121,6 +124,7 @@ pub struct Engine {
     /// By network, the frames that were flooded when the network was added.
     flooded_before: Vec<u64>,
     cache: FrameCache,
+    precedence: io::Result<()>,
 }
 
 impl Engine {
@@ -132,24 +136,42 @@ impl Engine {
         let (shared, workers) = build(options)?;
         let clock = Clock::start();
         let mut threads = Vec::new();
+        let mut precedence = Ok(());
         for (index, (worker, core)) in workers.into_iter().zip(&options.cores).enumerate() {
             let core = *core;
             let (ready, is_ready) = std::sync::mpsc::channel();
             let body = move || {
-                let _ = ready.send(core.map_or(Ok(()), pin_current_thread));
+                let pinned = core.map_or(Ok(()), pin_current_thread);
+                let _ = ready.send(pinned.map(|()| put_current_thread_first()));
                 run(worker, index, clock)
             };
             let name = format!("worker-{index}");
             let thread = thread::Builder::new().name(name).spawn(body);
             threads.push(thread.map_err(EngineError::Start)?);
-            if let Ok(Err(error)) = is_ready.recv() {
-                let mut engine = Self::over(shared, Drive::Threads(threads, clock));
-                engine.end_workers();
-                let text = format!("core {}: {error}", core.unwrap_or_default());
-                return Err(EngineError::Start(io::Error::new(error.kind(), text)));
+            match is_ready.recv() {
+                Ok(Ok(comes_first)) => precedence = precedence.and(comes_first),
+                Ok(Err(error)) => {
+                    let mut engine = Self::over(shared, Drive::Threads(threads, clock));
+                    engine.end_workers();
+                    let text = format!("core {}: {error}", core.unwrap_or_default());
+                    return Err(EngineError::Start(io::Error::new(error.kind(), text)));
+                }
+                // It died, which the first look at the workers tells.
+                Err(_) => {}
             }
         }
-        Ok(Self::over(shared, Drive::Threads(threads, clock)))
+        let mut engine = Self::over(shared, Drive::Threads(threads, clock));
+        engine.precedence = precedence;
+        Ok(engine)
+    }
+
+    /// Whether the workers may run before other threads; what the kernel said if not. Without that,
+    /// frames are lost whenever something else has a worker's core for longer than its rings last.
+    ///
+    /// # Errors
+    /// EPERM without `CAP_SYS_NICE`.
+    pub fn precedence(&self) -> Result<(), &io::Error> {
+        self.precedence.as_ref().copied()
     }
 
     /// An engine whose workers run when [`Engine::turn`] is called, at the time that it is told.
@@ -173,6 +195,7 @@ impl Engine {
             generation: 0,
             baselines: vec![PortTotals::default(); MAX_PORTS],
             flooded_before: vec![0; MAX_NETWORKS],
+            precedence: Ok(()),
         }
     }
 

@@ -46,7 +46,7 @@ fn try_a_port_that_comes_and_goes_200_times_costs_nothing() {
     let far = Namespace::new("flapping").expect("namespace");
     let base = config();
     let mut daemon = world.start(&base);
-    process::put_workers_first(daemon.pid());
+    process::put_before_other_sessions(daemon.pid());
     let flows = [Flow::start(&a, &b, RATE), Flow::start(&b, &a, RATE)];
     // Floods to the port that comes and goes, too.
     let (wire, group) = (a.wire(), Frame::new(BROADCAST, a.mac).bytes());
@@ -197,7 +197,7 @@ fn try_each_change_of_a_device_is_told_and_the_port_comes_back() {
         set_queues(namespace, device, 1);
     }
     let daemon = world.start(&config().access("c", "lab"));
-    process::put_workers_first(daemon.pid());
+    process::put_before_other_sessions(daemon.pid());
     let flows = [Flow::start(&a, &b, RATE), Flow::start(&b, &a, RATE)];
     let mut test = Changes { world, c, daemon };
     test.check_back(&a);

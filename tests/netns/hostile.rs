@@ -114,7 +114,7 @@ fn site() -> (World, [Guest; 3], Daemon) {
     );
     let daemon = world.start(&config);
     // The attacker's thread, and whatever else runs here, must not take the cores from it.
-    process::put_workers_first(daemon.pid());
+    process::put_before_other_sessions(daemon.pid());
     (world, guests, daemon)
 }
 

@@ -15,7 +15,6 @@ use shunt_tests::{
     traffic::{BROADCAST, Frame, Wire},
     world::{Guest, World},
 };
-use switch_core::limits::RX_RING_SIZE;
 
 /// The core of the generator, on which the kernel also receives what it sends.
 const GENERATOR_CORE: usize = 0;
@@ -24,13 +23,12 @@ const LONGEST_BURST: u64 = 128;
 /// How long each overload lasts.
 const LENGTH: Duration = Duration::from_secs(2);
 /// How long each try at half of the rate lasts.
-const TRY_LENGTH: Duration = Duration::from_secs(1);
-/// Tries at half of the rate. The rings hold what comes in a few milliseconds: when other programs,
-/// or the host of a virtual machine, take the worker's core for longer, frames are lost.
-const TRIES: usize = 5;
-/// Frames that the rings hold at least while the worker does not run: half of the RX ring, in case
-/// that it was not empty before.
-const HELD_BACK: u64 = RX_RING_SIZE as u64 / 2;
+const TRY_LENGTH: Duration = Duration::from_millis(500);
+/// Tries at half of the rate, of which one must lose nothing. The rings hold what comes in two
+/// milliseconds: when the kernel's own threads, other programs, or the host of a virtual machine
+/// have the worker's core for longer, frames are lost. A switch that loses frames does so in every
+/// try.
+const TRIES: usize = 20;
 /// Time for the last frames of a try.
 const ARRIVAL_TIME: Duration = Duration::from_millis(100);
 /// Counters of the kernel are read once a second: this long without a change, they tell all.
@@ -112,26 +110,11 @@ fn on_core<T: Send>(core: usize, closure: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// One second at half of the rate.
+/// Half a second at half of the rate.
 #[derive(Clone, Copy, Debug)]
 struct Try {
     sent: u64,
     received: u64,
-    /// How long the worker would have run and something else had its core.
-    worker_waited: Duration,
-}
-
-impl Try {
-    fn lost(&self) -> u64 {
-        self.sent - self.received
-    }
-
-    /// Whether no more was lost than came while the worker could not run, in one piece at worst.
-    fn is_explained(&self) -> bool {
-        let rate = self.sent as f64 / TRY_LENGTH.as_secs_f64();
-        let came = rate * self.worker_waited.as_secs_f64();
-        self.lost() == 0 || (self.lost() + HELD_BACK) as f64 <= came
-    }
 }
 
 /// Sends so many frames a second, evenly, and again while some of them are lost.
@@ -145,11 +128,9 @@ fn try_without_loss(daemon: &Daemon, wire: &Wire, far: &Wire, frame: &[u8], rate
         while received < sent && begin.elapsed() < ARRIVAL_TIME {
             received += far.count();
         }
-        tries.push(Try {
-            sent,
-            received,
-            worker_waited: process::workers_waited(daemon.pid()) - before,
-        });
+        let waited = process::workers_waited(daemon.pid()) - before;
+        println!("half of it: {received} of {sent}, the worker waited for {waited:?}");
+        tries.push(Try { sent, received });
         if received == sent {
             break;
         }
@@ -183,7 +164,7 @@ fn site(label: &str, switch: &str) -> (World, [Guest; 2], Daemon) {
     let guests = ["a", "b"].map(|name| world.guest(name));
     let config = Config::switch(switch).private("lab");
     let daemon = world.start(&config.access("a", "lab").access("b", "lab"));
-    process::put_workers_first(daemon.pid());
+    process::put_before_other_sessions(daemon.pid());
     let b = &guests[1];
     b.wire().send(&Frame::new(BROADCAST, b.mac).bytes());
     wait_for("b is known", || {
@@ -231,9 +212,13 @@ fn half_of_the_rate_is_free_of_loss_and_overload_is_explained() {
         };
         (sent, tries.iter().map(|it| it.received).sum())
     });
-    println!("half of it: {tries:?} {:?}", all.drops);
+    println!("lost of all tries: {:?}", all.drops);
     assert_eq!(all.unexplained(), 0, "{all:?}");
-    assert!(tries.iter().all(Try::is_explained), "{tries:?}");
+    let last = tries.last().expect("a try");
+    assert_eq!(
+        last.received, last.sent,
+        "every try has lost frames: {tries:?}"
+    );
     if tries.len() == 1 {
         assert!(all.drops.is_empty(), "{all:?}");
     }

@@ -12,7 +12,7 @@ use std::{
 use shunt_tests::{
     config::Config,
     daemon::{Daemon, wait_for},
-    process::Usage,
+    process::{Thread, Usage},
     sys,
     traffic::{Frame, Wire},
     world::{Guest, World},
@@ -149,4 +149,26 @@ fn memory_is_bounded_by_the_formula() {
         usage.resident_kib < MEMORY_LIMIT_KIB + region_kib,
         "{usage:?}"
     );
+}
+
+#[test]
+fn workers_run_before_others_and_the_rest_keeps_off_their_cores() {
+    let world = World::new("cores");
+    let mut daemon = world.start(&Config::switch("workers = 1\ncores = [1]").private("lab"));
+    let threads = Thread::all_of(daemon.pid());
+    let (workers, others): (Vec<_>, Vec<_>) = threads
+        .iter()
+        .partition(|thread| thread.name.starts_with("worker-"));
+    assert_eq!(workers.len(), 1, "{threads:?}");
+    assert_eq!(
+        (workers[0].nice, workers[0].cores),
+        (-20, 1 << 1),
+        "{threads:?}"
+    );
+    let keeps_off = |thread: &&Thread| thread.cores & 1 << 1 == 0 && thread.nice > -20;
+    assert!(
+        !others.is_empty() && others.iter().all(keeps_off),
+        "{threads:?}"
+    );
+    daemon.stop();
 }

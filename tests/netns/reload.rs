@@ -49,7 +49,7 @@ fn try_no_frame_is_lost_on_ports_that_stay() {
     let _c = world.guest("c");
     let base = base();
     let mut daemon = world.start(&base);
-    process::put_workers_first(daemon.pid());
+    process::put_before_other_sessions(daemon.pid());
     let flows = [Flow::start(&a, &b, RATE), Flow::start(&b, &a, RATE)];
     for round in 0..6 {
         for config in others(&base) {
@@ -126,7 +126,7 @@ fn try_an_invalid_file_changes_nothing() {
     let (a, b) = (world.guest("a"), world.guest("b"));
     let base = base();
     let daemon = world.start(&base);
-    process::put_workers_first(daemon.pid());
+    process::put_before_other_sessions(daemon.pid());
     let flows = [Flow::start(&a, &b, RATE), Flow::start(&b, &a, RATE)];
     let before = (daemon.get("networks"), daemon.port("a"));
 

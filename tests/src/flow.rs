@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A flow from one guest to another that goes on until it is stopped.
 ///
-/// The daemon's workers should be [put first](crate::process::put_workers_first): others than the
+/// The daemon should be [put first](crate::process::put_before_other_sessions): others than the
 /// switch can also make it lose frames, by taking its cores for longer than its rings hold.
 #[derive(Debug)]
 pub struct Flow {

@@ -1,8 +1,10 @@
 //! What a running process takes of the machine, from `/proc`.
 
-use std::{fs, path::PathBuf, time::Duration};
-
-use crate::sys;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Ticks of `utime` and `stime` in a second: `USER_HZ` (include/asm-generic/param.h), the same on
 /// all machines that we build for.
@@ -23,20 +25,59 @@ fn threads(pid: u32, name_begin: &str) -> Vec<PathBuf> {
     threads.filter(named).collect()
 }
 
-/// Lets the workers of a daemon run before other programs, so that what is measured is the daemon
-/// and not what else the machine has to do.
-///
-/// # Panics
-/// When there is no such process.
-#[track_caller]
-pub fn put_workers_first(pid: u32) {
-    // The share of the daemon's session, where the kernel shares the cores between sessions
-    // (CONFIG_SCHED_AUTOGROUP).
+/// Lets a daemon run before the programs of other sessions, so that what is measured is the daemon
+/// and not what else the machine has to do: where the kernel shares the cores between sessions
+/// (`CONFIG_SCHED_AUTOGROUP`), the precedence that the daemon gives its workers counts only within
+/// its own.
+pub fn put_before_other_sessions(pid: u32) {
     let _ = fs::write(format!("/proc/{pid}/autogroup"), "-20");
-    for thread in threads(pid, "worker-") {
-        let number = thread.file_name().and_then(|name| name.to_str());
-        let number = number.and_then(|it| it.parse().ok()).expect("a number");
-        sys::put_first(number).expect("set the priority");
+}
+
+/// What the scheduler knows of a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its name, e.g. `worker-0`.
+    pub name: String,
+    /// From -20, which runs first, to 19.
+    pub nice: i32,
+    /// The first 32 cores that it may run on, the lowest bit for core 0.
+    pub cores: u32,
+}
+
+impl Thread {
+    /// All threads of a process.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    #[must_use]
+    #[track_caller]
+    pub fn all_of(pid: u32) -> Vec<Self> {
+        threads(pid, "")
+            .iter()
+            .filter_map(|path| Self::read(path))
+            .collect()
+    }
+
+    /// `None` for a thread that has ended.
+    fn read(path: &Path) -> Option<Self> {
+        let stat = fs::read_to_string(path.join("stat")).ok()?;
+        // The second field is a name in parentheses, which may hold anything; nice is the 19th.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let nice = fields.split(' ').nth(19 - 3)?;
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        let cores = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+        // 32 cores a group, the last group is that of the first cores.
+        let cores = cores.trim().rsplit(',').next()?;
+        Some(Self {
+            name: fs::read_to_string(path.join("comm"))
+                .ok()?
+                .trim()
+                .to_owned(),
+            nice: nice.parse().ok()?,
+            cores: u32::from_str_radix(cores, 16).ok()?,
+        })
     }
 }
 

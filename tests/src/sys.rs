@@ -101,15 +101,6 @@ pub fn pin_to_core(core: usize) -> io::Result<()> {
     }
 }
 
-/// Lets a thread run before nearly all others (nice -20); 0 is the calling one.
-///
-/// # Errors
-/// What the kernel said: ESRCH for a thread that has ended, EACCES without `CAP_SYS_NICE`.
-pub fn put_first(thread: u32) -> io::Result<()> {
-    // SAFETY: setpriority touches no memory.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, -20) })
-}
-
 /// A packet socket bound to one device of the calling thread's network namespace: it gets every
 /// frame that comes in by the device, and none that goes out.
 ///

@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bench_ebpf::{FRACTION_BITS, Plan, Progress};
 
+use switch_core::port::core::put_current_thread_first;
+
 use super::{
     Device, Histogram, Shape,
     device::Transmitted,
@@ -181,7 +183,7 @@ impl Generator {
                     .with_context(|| format!("no core {core}, of {cores}"))?;
             }
             // Without the right to, it runs among the others: its lateness tells.
-            let _ = shunt_tests::sys::put_first(0);
+            let _ = put_current_thread_first();
             let before = self.device.transmitted()?;
             let outcome = match &mut self.means {
                 Means::Live(live) => watch(live, &plan, stop)?,

@@ -31,7 +31,10 @@ use std::{
 use switch_core::{
     config::{self, Config, Indices},
     engine::{Engine, EngineError},
-    port::xdp::program::{self, Program},
+    port::{
+        core::keep_current_thread_off,
+        xdp::program::{self, Program},
+    },
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -104,6 +107,21 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Keeps this thread, and those that it will start, off the workers' cores where others are left,
+/// and says what may hold the workers up.
+fn make_way_for_workers(engine: &Engine, cores: &[Option<usize>]) {
+    let cores: Vec<_> = cores.iter().copied().flatten().collect();
+    if let Err(error) = keep_current_thread_off(&cores) {
+        tracing::warn!("the control thread shares the workers' cores: {error}");
+    }
+    if let Err(error) = engine.precedence() {
+        tracing::warn!(
+            "workers run no sooner than other programs, and may lose frames when those hold their \
+             cores: {error}; give the daemon CAP_SYS_NICE"
+        );
+    }
+}
+
 /// Answers requests on the socket, in a task of its own, until the runtime ends.
 fn serve(listener: UnixListener, control: Control) -> Result<(), Failure> {
     let listener = tokio::net::UnixListener::from_std(listener)
@@ -166,6 +184,7 @@ impl Daemon {
             chunks = options.chunks,
             "the engine is up"
         );
+        make_way_for_workers(&engine, &options.cores);
         let mut monitor = Monitor::open(&namespace).map_err(failed)?;
         // The first event comes when all devices are known.
         monitor.next().await.map_err(failed)?;
