@@ -124,10 +124,6 @@ fn garbage_at_full_rate_harms_nobody_else() {
 }
 
 fn try_garbage_at_full_rate() {
-    attempts(try_garbage_at_full_rate_harms_nobody_else);
-}
-
-fn try_garbage_at_full_rate_harms_nobody_else() {
     let (_world, guests, mut daemon) = site();
     let [a, b, evil] = &guests;
     let victims = vec![a.mac, b.mac];
@@ -158,8 +154,8 @@ fn try_garbage_at_full_rate_harms_nobody_else() {
             report.sent
         );
         // What everybody gets fills their rings, too: half of the garbage is flooded, and there
-        // is no storm control. What is lost is counted, and it is the smaller part.
-        assert!(lost <= dropped && lost * 4 <= report.sent, "{report:?}");
+        // is no storm control. What is lost is counted, and it is next to nothing.
+        assert!(lost <= dropped && lost * 20 <= report.sent, "{report:?}");
         assert_eq!((report.duplicates, report.late), (0, 0), "{report:?}");
     }
     // Until the last client's connection is closed.
