@@ -87,6 +87,35 @@ fn every_frame_of_every_size_is_counted() {
 }
 
 #[test]
+fn devices_in_several_namespaces_take_turns() {
+    let _hold = quiet::share();
+    let wires = [Wire::new(1500), Wire::new(1500), Wire::new(1500)];
+    let mut sinks = Vec::new();
+    for wire in &wires {
+        sinks.push(Sink::attach(&wire.far, SinkMode::Telling).expect("sink"));
+    }
+    let shape = Shape {
+        source_macs: 3,
+        destination_macs: 3,
+        ..Shape::new(60)
+    };
+    let near = wires.each_ref().map(|wire| wire.near.clone());
+    let mut generator = Generator::in_turns(&near, &shape).expect("generator");
+    let sent = generator
+        .run(GENTLE, Length::Count(3000), Some(CORE))
+        .expect("run");
+    assert_eq!((sent.made, sent.accepted, sent.refused), (3000, 3000, 0));
+    std::thread::sleep(Duration::from_millis(20));
+    for sink in &mut sinks {
+        assert_eq!(sink.take().expect("take").frames, 1000);
+        // An address stays with its device, or a switch would see it move with each frame.
+        let distinct = sink.distinct().expect("distinct");
+        assert_eq!((distinct.sources, distinct.destinations), (1, 1));
+    }
+    assert!(Generator::in_turns(&[], &shape).is_err());
+}
+
+#[test]
 fn imix_has_its_sizes_in_their_parts() {
     let _hold = quiet::share();
     let wire = Wire::new(1500);

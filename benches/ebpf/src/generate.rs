@@ -1,18 +1,20 @@
 //! The generator: the kernel runs it on frames which nobody has received (`BPF_PROG_TEST_RUN` with
 //! `BPF_F_TEST_XDP_LIVE_FRAMES`), and it makes each the next of the plan and sends it by a device.
+//! Devices take turns as addresses do, and may be in different namespaces: a map knows them by
+//! themselves, not by an index that means something in one namespace only.
 //!
 //! The kernel takes the memory of frames that have gone for new ones and does not clean it, so
 //! everything that anybody may have changed is written again each time.
 
 use aya_ebpf::{
     bindings::xdp_action,
-    helpers::generated::{bpf_ktime_get_ns, bpf_redirect, bpf_xdp_adjust_tail},
+    helpers::generated::{bpf_ktime_get_ns, bpf_xdp_adjust_tail},
     macros::{map, xdp},
-    maps::Array,
+    maps::{Array, DevMap},
     programs::XdpContext,
 };
 use bench_ebpf::{
-    Plan, Progress,
+    MAX_DEVICES, Plan, Progress,
     frame::{self, Words},
     histogram::{CLASSES, class_of},
 };
@@ -20,6 +22,10 @@ use bench_ebpf::{
 /// What to send.
 #[map]
 static PLAN: Array<Plan> = Array::with_max_entries(1, 0);
+
+/// The devices to send by.
+#[map]
+static DEVICES: DevMap = DevMap::with_max_entries(MAX_DEVICES, 0);
 
 /// How far it is. One thread runs a generator.
 #[map]
@@ -89,8 +95,9 @@ fn generate<const TAGS: usize>(ctx: &XdpContext) -> Option<u32> {
         plan,
         &fields,
     );
-    // SAFETY: it takes numbers only.
-    Some(unsafe { bpf_redirect(plan.ifindex, 0) } as u32)
+    Some(match DEVICES.redirect(fields.device, 0) {
+        Ok(action) | Err(action) => action,
+    })
 }
 
 /// Waits for the next burst's time, no longer than a turn may take. Gives whether it has come.

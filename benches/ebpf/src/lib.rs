@@ -14,6 +14,9 @@ pub mod histogram;
 /// Sizes that take turns: the 12 frames of IMIX.
 pub const MAX_SIZES: usize = 12;
 
+/// Devices that take turns.
+pub const MAX_DEVICES: u32 = 16;
+
 /// Nanoseconds are counted in units of 1 / 2^16 where rounding would add up.
 pub const FRACTION_BITS: u32 = 16;
 
@@ -49,8 +52,8 @@ pub struct Plan {
     pub burst: u32,
     /// Whether each frame carries the time; 0 or 1.
     pub is_stamped: u32,
-    /// The device that the frames are sent by.
-    pub ifindex: u32,
+    /// How many devices the frames are sent by in turns, at least 1.
+    pub device_count: u32,
     /// A burst that is later than this is not caught up with: what would have been sent in the
     /// meantime is left out, and counted. Otherwise each pause of the machine would end in a flood
     /// that nobody asked for.
@@ -71,6 +74,8 @@ pub struct Progress {
     pub flow: u64,
     /// The next frame's position in [`Plan::sizes`].
     pub size: u64,
+    /// The next frame's device.
+    pub device: u64,
     /// When the run began, in ns of the monotonic clock; 0 before.
     pub began_ns: u64,
     /// When the last burst began, in ns after that.
@@ -102,6 +107,8 @@ pub struct Fields {
     pub time_ns: u64,
     /// Bytes without FCS.
     pub size: u16,
+    /// Number of the device that sends it, from 0.
+    pub device: u32,
 }
 
 impl Progress {
@@ -116,11 +123,13 @@ impl Progress {
             sequence: self.sequence,
             time_ns: 0,
             size: size.unwrap_or(0),
+            device: self.device as u32,
         };
         step(&mut self.source, plan.source_count);
         step(&mut self.destination, plan.destination_count);
         step(&mut self.flow, plan.flow_count);
         step(&mut self.size, plan.size_count as u64);
+        step(&mut self.device, plan.device_count as u64);
         self.sequence += 1;
         fields
     }

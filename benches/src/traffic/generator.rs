@@ -105,9 +105,10 @@ impl Sent {
     }
 }
 
-/// A source of frames at a device.
+/// A source of frames at a device, or at several which take turns.
 pub struct Generator {
-    device: Device,
+    /// At least one.
+    devices: Vec<Device>,
     shape: Shape,
     means: Means,
 }
@@ -144,14 +145,31 @@ impl Generator {
     /// As [`new`](Self::new).
     pub fn via(device: &Device, shape: &Shape, via: Via) -> Result<Self> {
         shape.check()?;
+        let devices = vec![device.clone()];
         let means = match via {
-            Via::LiveFrames => Means::Live(Box::new(LiveFrames::load(shape)?)),
+            Via::LiveFrames => Means::Live(Box::new(LiveFrames::load(shape, &devices)?)),
             Via::PacketSocket => Means::Packet(PacketSocket::open(device)?),
         };
+        let shape = shape.clone();
         Ok(Self {
-            device: device.clone(),
-            shape: shape.clone(),
+            devices,
+            shape,
             means,
+        })
+    }
+
+    /// A source of live frames that some devices send in turns: frame number n goes by device n
+    /// modulo their count, as its addresses go.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and without a device.
+    pub fn in_turns(devices: &[Device], shape: &Shape) -> Result<Self> {
+        shape.check()?;
+        ensure!(!devices.is_empty(), "no device to send by");
+        Ok(Self {
+            means: Means::Live(Box::new(LiveFrames::load(shape, devices)?)),
+            devices: devices.to_vec(),
+            shape: shape.clone(),
         })
     }
 
@@ -184,22 +202,22 @@ impl Generator {
             }
             // Without the right to, it runs among the others: its lateness tells.
             let _ = put_current_thread_first();
-            let before = self.device.transmitted()?;
+            let before = transmitted(&self.devices)?;
             let outcome = match &mut self.means {
                 Means::Live(live) => watch(live, &plan, stop)?,
                 Means::Packet(socket) => socket.send(&plan, self.shape.vids.len(), stop)?,
             };
-            let after = settle(&self.device, before, outcome.progress.sequence)?;
+            let after = settle(&self.devices, before, outcome.progress.sequence)?;
             anyhow::Ok((outcome, after))
         };
-        let device = self.device.clone();
+        let device = self.devices[0].clone();
         let (outcome, after) = device.enter(inside)??;
         self.sent(&plan, outcome, after)
     }
 
     fn plan(&self, rate: Rate, length: Length) -> Result<Plan> {
         let mut plan = self.shape.plan();
-        plan.ifindex = self.device.ifindex();
+        plan.device_count = self.devices.len() as u32;
         (plan.count, plan.length_ns) = match length {
             Length::Count(count) => (count, u64::MAX),
             Length::Time(time) => (u64::MAX, time.as_nanos() as u64),
@@ -231,7 +249,7 @@ impl Generator {
         ensure!(
             made == 0 || accepted > 0,
             "{} has taken none of {made} frames ({} dropped). {}",
-            self.device.place(),
+            self.places(),
             transmitted.dropped,
             self.hint()
         );
@@ -256,6 +274,12 @@ impl Generator {
                 Means::Packet(_) => Via::PacketSocket,
             },
         })
+    }
+
+    /// Where the devices are, for people.
+    fn places(&self) -> String {
+        let places: Vec<String> = self.devices.iter().map(Device::place).collect();
+        places.join(", ")
     }
 
     /// What to look at when no frame goes out.
@@ -309,11 +333,22 @@ fn expected(plan: &Plan) -> Duration {
     Duration::from_nanos(plan.length_ns.min(by_count.unwrap_or(u64::MAX)))
 }
 
-/// What the device has sent of so many frames, once its counts have come to rest.
-fn settle(device: &Device, before: Transmitted, made: u64) -> Result<Transmitted> {
+/// What all devices have sent so far.
+fn transmitted(devices: &[Device]) -> Result<Transmitted> {
+    let mut sum = Transmitted::default();
+    for device in devices {
+        let one = device.enter(|| device.transmitted())??;
+        sum.frames = sum.frames.wrapping_add(one.frames);
+        sum.dropped = sum.dropped.wrapping_add(one.dropped);
+    }
+    Ok(sum)
+}
+
+/// What the devices have sent of so many frames, once their counts have come to rest.
+fn settle(devices: &[Device], before: Transmitted, made: u64) -> Result<Transmitted> {
     let begin = Instant::now();
     loop {
-        let now = device.transmitted()?;
+        let now = transmitted(devices)?;
         let since = Transmitted {
             frames: now.frames.wrapping_sub(before.frames),
             dropped: now.dropped.wrapping_sub(before.dropped),

@@ -8,12 +8,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf,
-    maps::{Array, MapData},
+    maps::{Array, MapData, xdp::DevMap},
     programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
 use bench_ebpf::{Plan, Progress, histogram::CLASSES};
 
-use super::{Histogram, Shape, generator::Outcome, sys::Plain};
+use super::{Device, Histogram, Shape, generator::Outcome, sys::Plain};
 
 /// The programs of generator and sink.
 pub static OBJECT: &[u8] =
@@ -34,14 +34,16 @@ pub struct LiveFrames {
     plan: Array<MapData, Plain<Plan>>,
     progress: Array<MapData, Plain<Progress>>,
     lateness: Array<MapData, [u64; CLASSES]>,
+    /// The devices, as the program knows them.
+    _targets: DevMap<MapData>,
 }
 
 impl LiveFrames {
-    /// Loads the program for frames of a shape.
+    /// Loads the program for frames of a shape, which some devices send in turns.
     ///
     /// # Errors
-    /// When the kernel refuses it: without root, or before 5.18.
-    pub fn load(shape: &Shape) -> Result<Self> {
+    /// When the kernel refuses it: without root, or before 5.18. When there are too many devices.
+    pub fn load(shape: &Shape, devices: &[Device]) -> Result<Self> {
         let program = ["shunt_gen_0", "shunt_gen_1", "shunt_gen_2"][shape.vids.len()];
         let mut ebpf = Ebpf::load(OBJECT).context(
             "the kernel takes no eBPF maps from here: it needs root, or CAP_BPF and CAP_NET_ADMIN",
@@ -51,11 +53,19 @@ impl LiveFrames {
             .load()
             .context("the kernel refuses the generator's program")?;
         let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("map {name}"));
+        let mut targets = DevMap::try_from(map("DEVICES")?)?;
+        for (index, device) in devices.iter().enumerate() {
+            // The index of a device means something in its own namespace.
+            let set = || targets.set(index as u32, device.ifindex(), None, 0);
+            let set = device.enter(set)?;
+            set.with_context(|| format!("send by {}", device.place()))?;
+        }
         Ok(Self {
             plan: Array::try_from(map("PLAN")?)?,
             progress: Array::try_from(map("PROGRESS")?)?,
             lateness: Array::try_from(map("LATENESS")?)?,
             program,
+            _targets: targets,
             ebpf,
         })
     }

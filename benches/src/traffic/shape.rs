@@ -179,6 +179,7 @@ impl Shape {
             size_count: turns.len() as u32,
             largest: turns.iter().max().map_or(0, |size| *size as u32),
             burst: 1,
+            device_count: 1,
             is_stamped: self.stamped.into(),
             ..Plan::default()
         }

@@ -32,7 +32,7 @@ unsafe impl aya::Pod for Plain<Plan> {}
 unsafe impl aya::Pod for Plain<Progress> {}
 
 const _: () = assert!(size_of::<Plan>() == 8 * 8 + 8 + 24 + 6 * 4);
-const _: () = assert!(size_of::<Progress>() == 12 * 8);
+const _: () = assert!(size_of::<Progress>() == 13 * 8);
 
 /// The index of a device in the calling thread's namespace.
 ///
