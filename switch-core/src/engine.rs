@@ -800,6 +800,60 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_is_woken_once_for_all_that_a_turn_hands_over() {
+        let (mut engine, wires) = engine(2);
+        wires[1].send(&[&ALL[..], &B, &[8, 6], &[7; 46]].concat());
+        settle(&mut engine);
+        let shared = Arc::clone(&engine.shared);
+        let wakers: Vec<_> = (0..2)
+            .map(|index| shared.mailboxes.of(WorkerIndex::new(index)).waker())
+            .collect();
+        let calls = || wakers.iter().map(|waker| waker.calls()).sum::<u64>();
+        wakers.iter().for_each(|waker| waker.pretend_sleep());
+        let _ = calls();
+        // Two queues of one worker have bursts for a port of the other.
+        for number in 0..20 {
+            wires[0].send(&[&B[..], &A, &[8, 0], &[number; 46]].concat());
+            let tag = [0x81, 0, 0, 20, 8, 0];
+            wires[2].send(&[&B[..], &[2, 0, 0, 0, 0, 0xc], &tag, &[number; 46]].concat());
+        }
+        engine.turn();
+        assert_eq!(calls(), 1);
+        settle(&mut engine);
+        assert_eq!(calls(), 0, "nothing more was handed over");
+        let arrived = std::iter::from_fn(|| wires[1].receive());
+        assert_eq!(arrived.count(), 40);
+    }
+
+    #[test]
+    fn an_idle_worker_sleeps_to_the_next_second() {
+        let check = |turn: Turn, now_ms: u64, expected_ms: u64| {
+            let now = Duration::from_millis(now_ms);
+            let longest = longest_sleep(&turn, now);
+            assert_eq!(
+                longest,
+                Duration::from_millis(expected_ms),
+                "{turn:?} {now:?}"
+            );
+        };
+        let idle = Turn::default();
+        check(idle, 0, 1000);
+        check(idle, 5_250, 750);
+        check(idle, 5_999, 1);
+        let starved = Turn {
+            starved: true,
+            ..idle
+        };
+        check(starved, 5_250, 100);
+        check(starved, 5_950, 50);
+        let pending = Turn {
+            pending: true,
+            ..starved
+        };
+        check(pending, 5_950, 1);
+    }
+
+    #[test]
     fn a_detached_port_is_counted_and_its_frames_come_back() {
         let (mut engine, wires) = engine(2);
         let to_b = [&B[..], &A, &[8, 0], &[7; 46]].concat();

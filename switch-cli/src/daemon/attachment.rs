@@ -212,8 +212,8 @@ impl Attachment {
             "veth" => self.counters.iter().map(by_sockets).sum(),
             _ => 0,
         };
-        let by_driver = self.device.rx_dropped.saturating_sub(told);
-        self.driver_rx_dropped = self.driver_rx_dropped.max(by_driver);
+        let dropped = self.device.rx_dropped;
+        self.driver_rx_dropped = by_driver(self.driver_rx_dropped, dropped, told);
     }
 
     /// Looks again which frames of an uplink are the host's.
@@ -352,5 +352,30 @@ impl Opened {
         let queues = self.queues.into_iter().map(Queue::Xdp);
         let queues = queues.chain(self.groups.map(Queue::Group)).collect();
         (attachment, queues)
+    }
+}
+
+/// Of so many frames that a device has dropped, those that nobody told of; never fewer than were
+/// known before.
+fn by_driver(known: u64, dropped: u64, told: u64) -> u64 {
+    known.max(dropped.saturating_sub(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_driver_dropped_never_steps_back() {
+        let mut known = 0;
+        let mut check = |dropped, told, expected| {
+            known = by_driver(known, dropped, told);
+            assert_eq!(known, expected, "{dropped} dropped, {told} told");
+        };
+        check(10, 3, 7);
+        // The sockets' counters were read later, and know of frames that the device's do not yet.
+        check(10, 9, 7);
+        check(8, 9, 7);
+        check(20, 9, 11);
     }
 }

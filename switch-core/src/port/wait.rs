@@ -45,6 +45,25 @@ impl Waker {
         }
     }
 
+    /// From now on calls are counted as if the worker slept.
+    #[cfg(test)]
+    pub(crate) fn pretend_sleep(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+    }
+
+    /// How many calls have cost a system call since the last look.
+    #[cfg(test)]
+    pub(crate) fn calls(&self) -> u64 {
+        let mut count = [0; 8];
+        // Nothing to read is no call.
+        let read = (&self.event).read(&mut count).unwrap_or(0);
+        if read == count.len() {
+            u64::from_ne_bytes(count)
+        } else {
+            0
+        }
+    }
+
     /// Sleeps until a descriptor of `waiting` is readable, the waker is called, or the time is
     /// over; not at all when `has_work` finds something after the waker has been armed. Says
     /// whether there was a reason to wake up but the time.

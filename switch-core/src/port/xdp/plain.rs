@@ -1,27 +1,25 @@
 //! A queue over plain memory, and the kernel's end of its rings: what the shipped ring code costs,
 //! for benches that have neither root nor a device.
 
-use std::{fs::File, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::{
     queue::XdpQueue,
-    ring::{Consumer, Producer, XdpDesc, testing},
-    socket::{Rings, Socket, XdpConfig},
+    ring::{
+        XdpDesc,
+        testing::{self, KernelRings},
+    },
+    socket::XdpConfig,
 };
 use crate::{
-    limits::{COMPLETION_RING_SIZE, FILL_RING_SIZE, HEADROOM, RX_RING_SIZE, TX_RING_SIZE},
+    limits::{HEADROOM, TX_RING_SIZE},
     mem::{FrameCache, Pool},
 };
 
 /// What the kernel would do with the rings of one [`XdpQueue`], and nothing of what it would do
 /// with the frames: nobody writes their bytes, and nobody reads them.
 #[derive(Debug)]
-pub struct PlainKernel {
-    fill: Consumer<u64>,
-    completion: Producer<u64>,
-    rx: Producer<XdpDesc>,
-    tx: Consumer<XdpDesc>,
-}
+pub struct PlainKernel(KernelRings);
 
 impl PlainKernel {
     /// A queue with rings of the usual sizes and a full fill ring, as one that was opened has.
@@ -29,61 +27,41 @@ impl PlainKernel {
     /// # Errors
     /// When `/dev/null`, which stands in for the socket, cannot be opened.
     pub fn with_queue(pool: &Arc<Pool>) -> io::Result<(XdpQueue, Self)> {
-        let (fill, kernel_fill) = testing::pair(FILL_RING_SIZE as u32, 0);
-        let (kernel_completion, completion) = testing::pair(COMPLETION_RING_SIZE as u32, 0);
-        let (kernel_rx, rx) = testing::pair(RX_RING_SIZE as u32, 0);
-        let (tx, kernel_tx) = testing::pair(TX_RING_SIZE as u32, 0);
-        let socket = Socket {
-            rings: Rings {
-                fill,
-                completion,
-                rx,
-                tx,
-            },
-            fd: File::open("/dev/null")?.into(),
-            zero_copy: false,
-            multi_buffer: false,
-        };
+        let (socket, kernel) = testing::socket(TX_RING_SIZE as u32, 0)?;
         let mut queue = XdpQueue::new(socket, pool, &XdpConfig::new(0, 0));
         queue.refill(&mut FrameCache::new(Arc::clone(pool)));
-        let kernel = Self {
-            fill: kernel_fill,
-            completion: kernel_completion,
-            rx: kernel_rx,
-            tx: kernel_tx,
-        };
-        Ok((queue, kernel))
+        Ok((queue, Self(kernel)))
     }
 
     /// Receives frames of `size` bytes: `count`, or as many as there are chunks in the fill ring
     /// and places in the RX ring. Gives the number.
     pub fn deliver(&mut self, count: usize, size: u16) -> usize {
         let mut delivered = 0;
-        while delivered < count && self.rx.free(1) > 0 {
-            let Some(chunk) = self.fill.pop() else {
+        while delivered < count && self.0.rx.free(1) > 0 {
+            let Some(chunk) = self.0.fill.pop() else {
                 break;
             };
-            self.rx.push(XdpDesc {
+            self.0.rx.push(XdpDesc {
                 addr: chunk + HEADROOM as u64,
                 len: u32::from(size),
                 options: 0,
             });
             delivered += 1;
         }
-        self.fill.release();
-        self.rx.publish();
+        self.0.fill.release();
+        self.0.rx.publish();
         delivered
     }
 
     /// Sends all frames of the TX ring and completes them. Gives the number of descriptors.
     pub fn complete(&mut self) -> usize {
         let mut completed = 0;
-        while let Some(desc) = self.tx.pop() {
-            self.completion.push(desc.addr);
+        while let Some(desc) = self.0.tx.pop() {
+            self.0.completion.push(desc.addr);
             completed += 1;
         }
-        self.tx.release();
-        self.completion.publish();
+        self.0.tx.release();
+        self.0.completion.publish();
         completed
     }
 }
@@ -92,7 +70,7 @@ impl PlainKernel {
 mod tests {
     use super::*;
     use crate::{
-        limits::{BURST, chunks_needed},
+        limits::{BURST, FILL_RING_SIZE, chunks_needed},
         mem::{Burst, HugePages, Region},
     };
 

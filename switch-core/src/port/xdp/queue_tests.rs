@@ -1,6 +1,6 @@
 //! The queue against a kernel that is played by the test, over plain memory: no root, no device.
 
-use std::{collections::VecDeque, fs::File, sync::atomic::Ordering};
+use std::{collections::VecDeque, sync::atomic::Ordering};
 
 use proptest::prelude::*;
 
@@ -8,7 +8,10 @@ use super::*;
 use crate::{
     limits::{HEADROOM, MAX_FRAME_SIZE, MAX_SEGMENTS, SLAB_SIZE},
     mem::{HugePages, Region},
-    port::xdp::ring::{Consumer, Producer, testing},
+    port::xdp::ring::{
+        Producer,
+        testing::{self, KernelRings},
+    },
 };
 
 const CHUNKS: usize = 4 * SLAB_SIZE;
@@ -16,10 +19,7 @@ const TX_SIZE: u32 = 16;
 
 /// The other ends of the rings.
 struct Kernel {
-    fill: Consumer<u64>,
-    completion: Producer<u64>,
-    rx: Producer<XdpDesc>,
-    tx: Consumer<XdpDesc>,
+    rings: KernelRings,
     /// Chunks from the fill ring.
     free: VecDeque<u64>,
     region: Arc<Region>,
@@ -29,12 +29,12 @@ impl Kernel {
     /// Receives a frame into as many chunks as it takes, as `__xsk_rcv` does; false when it has too
     /// few, as the kernel drops the frame then.
     fn deliver(&mut self, bytes: &[u8], segment_size: usize) -> bool {
-        while let Some(chunk) = self.fill.pop() {
+        while let Some(chunk) = self.rings.fill.pop() {
             self.free.push_back(chunk);
         }
-        self.fill.release();
+        self.rings.fill.release();
         let count = bytes.len().div_ceil(segment_size);
-        if self.free.len() < count || (self.rx.free(count as u32) as usize) < count {
+        if self.free.len() < count || (self.rings.rx.free(count as u32) as usize) < count {
             return false;
         }
         for (index, part) in bytes.chunks(segment_size).enumerate() {
@@ -42,38 +42,38 @@ impl Kernel {
             let chunk = ChunkAddress::containing(addr as u32);
             let _written = self.region.fill(chunk, HEADROOM, part);
             let more = index + 1 < count;
-            self.rx.push(XdpDesc {
+            self.rings.rx.push(XdpDesc {
                 addr,
                 len: part.len() as u32,
                 options: if more { libc::XDP_PKT_CONTD } else { 0 },
             });
         }
-        self.rx.publish();
+        self.rings.rx.publish();
         true
     }
 
     /// Shows a descriptor that nobody asked for.
     fn show(&mut self, desc: XdpDesc) {
-        if self.rx.free(1) > 0 {
-            self.rx.push(desc);
-            self.rx.publish();
+        if self.rings.rx.free(1) > 0 {
+            self.rings.rx.push(desc);
+            self.rings.rx.publish();
         }
     }
 
     /// Sends the frames of up to `count` descriptors and completes them; gives the frames.
     fn send(&mut self) -> Vec<Vec<u8>> {
         let mut frames = vec![Vec::new()];
-        while let Some(desc) = self.tx.pop() {
+        while let Some(desc) = self.rings.tx.pop() {
             let frame = Frame::from_segment(desc.addr as u32, desc.len as u16);
             let bytes = self.region.bytes(&frame).collect::<Vec<_>>().concat();
             frames.last_mut().expect("one").extend(bytes);
             if desc.options & libc::XDP_PKT_CONTD == 0 {
                 frames.push(Vec::new());
             }
-            self.completion.push(desc.addr);
+            self.rings.completion.push(desc.addr);
         }
-        self.tx.release();
-        self.completion.publish();
+        self.rings.tx.release();
+        self.rings.completion.publish();
         assert_eq!(frames.pop(), Some(Vec::new()), "frames are sent whole");
         frames
     }
@@ -83,26 +83,9 @@ impl Kernel {
 fn queue(start: u32) -> (XdpQueue, Kernel, Arc<Pool>) {
     let region = Arc::new(Region::new(CHUNKS, HugePages::No).expect("a region"));
     let pool = Pool::new(Arc::clone(&region));
-    let (fill, kernel_fill) = testing::pair(FILL_RING_SIZE as u32, start);
-    let (kernel_completion, completion) = testing::pair(COMPLETION_RING_SIZE as u32, start);
-    let (kernel_rx, rx) = testing::pair(RX_RING_SIZE as u32, start);
-    let (tx, kernel_tx) = testing::pair(TX_SIZE, start);
-    let socket = Socket {
-        rings: Rings {
-            fill,
-            completion,
-            rx,
-            tx,
-        },
-        fd: File::open("/dev/null").expect("/dev/null").into(),
-        zero_copy: false,
-        multi_buffer: true,
-    };
+    let (socket, rings) = testing::socket(TX_SIZE, start).expect("/dev/null");
     let kernel = Kernel {
-        fill: kernel_fill,
-        completion: kernel_completion,
-        rx: kernel_rx,
-        tx: kernel_tx,
+        rings,
         free: VecDeque::new(),
         region,
     };
@@ -228,7 +211,7 @@ fn descriptors_that_cannot_be_are_counted_and_not_followed() {
     let mut cache = FrameCache::new(Arc::clone(&pool));
     let mut burst = Burst::new();
     queue.receive(&mut cache, &mut burst);
-    let given = kernel.fill.pop().expect("filled");
+    let given = kernel.rings.fill.pop().expect("filled");
     let mut show = |addr, len, options| kernel.show(XdpDesc { addr, len, options });
     show(CHUNKS as u64 * CHUNK_SIZE as u64, 60, 0); // behind the region
     show(u64::MAX - 10, 60, 0);
@@ -236,8 +219,8 @@ fn descriptors_that_cannot_be_are_counted_and_not_followed() {
     show(given + 256, 60, 0); // so this is not the kernel's any more
     assert_eq!(queue.receive(&mut cache, &mut burst), 0);
     assert_eq!(queue.counters().rx_invalid.get(), 4);
-    kernel.completion.push(given);
-    kernel.completion.publish();
+    kernel.rings.completion.push(given);
+    kernel.rings.completion.publish();
     assert_eq!(queue.reclaim(&mut cache), 0);
     assert_eq!(queue.counters().completion_invalid.get(), 1);
     assert_eq!(

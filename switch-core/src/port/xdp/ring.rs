@@ -198,8 +198,53 @@ impl<T: Copy> Consumer<T> {
 
 /// Rings over plain memory, and the kernel's end of them: for tests, and for `plain`.
 pub(super) mod testing {
+    use std::{fs::File, io};
+
     use super::*;
-    use crate::sync::Arc;
+    use crate::{
+        limits::{COMPLETION_RING_SIZE, FILL_RING_SIZE, RX_RING_SIZE},
+        port::xdp::socket::{Rings, Socket},
+        sync::Arc,
+    };
+
+    /// The kernel's ends of a socket's rings.
+    #[derive(Debug)]
+    pub(in super::super) struct KernelRings {
+        pub(in super::super) fill: Consumer<u64>,
+        pub(in super::super) completion: Producer<u64>,
+        pub(in super::super) rx: Producer<XdpDesc>,
+        pub(in super::super) tx: Consumer<XdpDesc>,
+    }
+
+    /// A socket that takes frames in several segments, with rings of the usual sizes but for TX,
+    /// whose positions begin at `start`; and the other ends of the rings.
+    ///
+    /// # Errors
+    /// When `/dev/null`, which stands in for the socket, cannot be opened.
+    pub(in super::super) fn socket(tx_size: u32, start: u32) -> io::Result<(Socket, KernelRings)> {
+        let (fill, kernel_fill) = pair(FILL_RING_SIZE as u32, start);
+        let (kernel_completion, completion) = pair(COMPLETION_RING_SIZE as u32, start);
+        let (kernel_rx, rx) = pair(RX_RING_SIZE as u32, start);
+        let (tx, kernel_tx) = pair(tx_size, start);
+        let socket = Socket {
+            rings: Rings {
+                fill,
+                completion,
+                rx,
+                tx,
+            },
+            fd: File::open("/dev/null")?.into(),
+            zero_copy: false,
+            multi_buffer: true,
+        };
+        let kernel = KernelRings {
+            fill: kernel_fill,
+            completion: kernel_completion,
+            rx: kernel_rx,
+            tx: kernel_tx,
+        };
+        Ok((socket, kernel))
+    }
 
     /// A ring's memory, with nothing of the kernel in it.
     #[derive(Debug)]
