@@ -338,8 +338,14 @@ pub fn redirecting_program(ifindex: u32) -> io::Result<OwnedFd> {
         instruction(BPF_JMP | BPF_CALL, 0, REDIRECT),
         instruction(BPF_JMP | BPF_EXIT, 0, 0),
     ];
-    // SAFETY: names and instructions are read during the call, each to its end, which a zero byte
-    // or the count tells; the new descriptor has no other owner.
+    let mut options = libbpf_sys::bpf_prog_load_opts {
+        sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as _,
+        // It looks at no byte of a frame, so frames in several buffers are as good as others.
+        prog_flags: libbpf_sys::BPF_F_XDP_HAS_FRAGS,
+        ..libbpf_sys::bpf_prog_load_opts::default()
+    };
+    // SAFETY: names, instructions and options are read during the call, each to its end, which a
+    // zero byte, the count or the size tells; the new descriptor has no other owner.
     unsafe {
         let program = libbpf_sys::bpf_prog_load(
             libbpf_sys::BPF_PROG_TYPE_XDP,
@@ -347,7 +353,7 @@ pub fn redirecting_program(ifindex: u32) -> io::Result<OwnedFd> {
             c"GPL".as_ptr(),
             program.as_ptr(),
             program.len() as _,
-            std::ptr::null_mut(),
+            &raw mut options,
         );
         if program < 0 {
             return Err(io::Error::from_raw_os_error(-program));

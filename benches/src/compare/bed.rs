@@ -16,7 +16,7 @@ pub const GUEST_CORE: usize = 0;
 pub const SWITCH_CORE: usize = 1;
 
 /// What the ends of the veth pairs leave to each other instead of doing it themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Offloads {
     /// Frames are complete when they leave the guest: checksums, segments, tags. What a switch on
     /// AF_XDP or XDP needs.

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command, thread::available_parallelism};
 use super::{
     measure::tcp,
     peers::{Peer, package_version},
-    process::{Busy, find_program, output},
+    process::{Away, find_program, output},
 };
 use crate::report::results::Setting;
 
@@ -100,7 +100,7 @@ fn tell(program: &str, arguments: &[&str]) -> Option<String> {
 #[derive(Debug)]
 pub struct Watch {
     load_before: Option<f64>,
-    before: Option<Busy>,
+    before: Option<Away>,
     begin: std::time::Instant,
 }
 
@@ -110,7 +110,7 @@ impl Watch {
     pub fn begin() -> Self {
         Self {
             load_before: load(),
-            before: Busy::now().ok(),
+            before: Away::now().ok(),
             begin: std::time::Instant::now(),
         }
     }
@@ -120,7 +120,7 @@ impl Watch {
     pub fn end(&self) -> Vec<String> {
         let mut sentences = Vec::new();
         let cores = available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-        if let (Some(before), Ok(now)) = (self.before, Busy::now()) {
+        if let (Some(before), Ok(now)) = (self.before, Away::now()) {
             let part = now.since(before).stolen.as_secs_f64()
                 / (cores * self.begin.elapsed().as_secs_f64()).max(1e-9);
             sentences.push(format!(

@@ -5,6 +5,7 @@
 //! has a bed of its own ([`bed`]) and begins with a look at the path ([`measure::check`]).
 
 mod bed;
+mod engines;
 mod hugepages;
 mod machine;
 mod measure;
@@ -16,26 +17,18 @@ mod signals;
 mod visit;
 pub mod xsk;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use shunt_tests::sys;
 
 use crate::report::{
     self,
-    results::{Engine, Missing, Point, Results},
+    results::{Missing, Results},
 };
-use measure::{engine, tcp};
-use notebook::{Key, Notebook, measured};
-use peers::{
-    Peer,
-    ovs_dpdk::{self, OvsDpdk},
-};
+use measure::tcp;
+use notebook::{Key, Notebook};
+use peers::{Peer, ovs_dpdk};
 use plan::{Pace, Subject, order};
 use visit::Visit;
 
@@ -250,6 +243,7 @@ impl<'a> Run<'a> {
             rates,
             notebook: self.notebooks.entry(peer).or_default(),
             complaints: &mut complaints,
+            sender_alone: None,
         };
         let result = visit.run(subjects);
         self.results.setting.disturbance.append(&mut complaints);
@@ -267,62 +261,15 @@ impl<'a> Run<'a> {
                 remedy: "see the reason".to_owned(),
             });
         } else {
-            eprintln!("  {sentence}");
-            self.results.setting.disturbance.push(sentence);
+            self.disturb(sentence);
         }
         Ok(())
     }
 
-    /// Ours beside the peer, in turns, for each number of flows; then ours alone by addresses.
-    fn engines(&mut self) -> Result<()> {
-        let ours = self.takes_part(engine::OURS);
-        let mut peer = self.takes_part(ovs_dpdk::NAME);
-        if peer && let Some(missing) = peers::missing(ovs_dpdk::NAME, ovs_dpdk::NEEDS) {
-            self.leave_out(missing);
-            peer = false;
-        }
-        let (mut own_points, mut peer_points, mut mac_points) = (vec![], vec![], vec![]);
-        for &flows in self.pace.engine_flows {
-            eprintln!("engines without I/O: {flows} flows");
-            let with_peer = peer && flows <= ovs_dpdk::MOST_FLOWS;
-            let found = engines_by_flows(flows, ours, with_peer, self.turns, self.pace.engine);
-            let (own, theirs, failed) = found?;
-            let point = |numbers: &[f64]| {
-                let count = flows as u64;
-                measured(numbers).map(|fps| Point { count, fps })
-            };
-            own_points.extend(point(&own));
-            peer_points.extend(point(&theirs));
-            if let Some(error) = failed {
-                peer = false;
-                self.leave_out(Missing {
-                    name: ovs_dpdk::NAME.to_owned(),
-                    reason: format!("{error:#}"),
-                    remedy: "see the reason".to_owned(),
-                });
-            }
-        }
-        for &macs in self.pace.engine_macs.iter().filter(|_| ours) {
-            let turn = |_| Ok(engine::ours_by_macs(macs, self.pace.engine)?.fps());
-            let numbers: Vec<f64> = (0..self.turns).map(turn).collect::<Result<_>>()?;
-            let count = macs as u64;
-            mac_points.extend(measured(&numbers).map(|fps| Point { count, fps }));
-        }
-        let engine = |name: &str, description: &str, by_flows, by_macs| Engine {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            by_flows,
-            by_macs,
-        };
-        if !own_points.is_empty() {
-            let engine = engine(engine::OURS, engine::DESCRIPTION, own_points, mac_points);
-            self.results.engines.push(engine);
-        }
-        if !peer_points.is_empty() {
-            let engine = engine(ovs_dpdk::NAME, ovs_dpdk::DESCRIPTION, peer_points, vec![]);
-            self.results.engines.push(engine);
-        }
-        Ok(())
+    /// Notes what a reader should know who looks for a number that is not there.
+    fn disturb(&mut self, sentence: String) {
+        eprintln!("  {sentence}");
+        self.results.setting.disturbance.push(sentence);
     }
 
     fn write(mut self) -> Result<()> {
@@ -341,45 +288,4 @@ impl<'a> Run<'a> {
         print!("{}", report::table(&self.results));
         report::write(&self.results, out)
     }
-}
-
-/// Frames a second of both engines in each turn, and why the peer was not measured.
-type Rates = (Vec<f64>, Vec<f64>, Option<anyhow::Error>);
-
-fn engines_by_flows(
-    flows: usize,
-    with_ours: bool,
-    with_peer: bool,
-    turns: usize,
-    length: Duration,
-) -> Result<Rates> {
-    let (mut own, mut theirs, mut failed) = (vec![], vec![], None);
-    let mut peer = None;
-    if with_peer {
-        match OvsDpdk::start(flows).and_then(|ovs| ovs.pause().map(|()| ovs)) {
-            Ok(ovs) => peer = Some(ovs),
-            Err(error) => failed = Some(error),
-        }
-        signals::check()?;
-    }
-    for _ in 0..turns {
-        if with_ours {
-            own.push(engine::ours_by_flows(flows, length)?.fps());
-        }
-        if let Some(ovs) = &peer {
-            match engine::peer(ovs, length) {
-                Ok(fps) => theirs.push(fps),
-                Err(error) => {
-                    signals::check()?;
-                    failed = Some(error);
-                    peer = None;
-                }
-            }
-        }
-    }
-    if let Some(ovs) = peer {
-        ovs.resume()?;
-        ovs.tear_down()?;
-    }
-    Ok((own, theirs, failed))
 }

@@ -1,12 +1,13 @@
 //! What has been measured so far, number by number, until all turns are over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::results::{
-    Contender, Cpu, Latency, Learning, LossPoint, Measured, Point, RoundTrip, Throughput,
+    Contender, Cpu, Impossible, Latency, Learning, LossPoint, Measured, Point, RoundTrip,
+    Throughput,
 };
 
-use super::peers::Peer;
+use super::{bed::Offloads, peers::Peer};
 
 /// What a number is of. Sizes are bytes without FCS, 0 for IMIX; rates are whole frames a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,10 +28,10 @@ pub enum Key {
     },
     /// A quantile, in parts of a thousand, of the time until the answer, in ns.
     RoundTrip { pause_us: u64, permille: u32 },
-    /// Bits a second.
-    Tcp,
+    /// Bits a second, with or without the devices' offloads.
+    Tcp { offloads: Offloads },
     /// Segments sent again.
-    Retransmissions,
+    Retransmissions { offloads: Offloads },
     /// Processor time in ms.
     CpuPerMillion,
     /// The rate of that.
@@ -59,6 +60,8 @@ pub struct Notebook {
     numbers: BTreeMap<Key, Vec<f64>>,
     /// Time on the way, by frame size and rate; turns are added up.
     histograms: BTreeMap<(usize, u64), Histogram>,
+    /// Frames that the contender cannot take.
+    impossible: BTreeSet<Impossible>,
     /// Is measured once.
     pub learning: Option<Learning>,
 }
@@ -75,6 +78,14 @@ impl Notebook {
         for (end, count) in classes {
             *histogram.entry(end.round() as u64).or_default() += count;
         }
+    }
+
+    /// Notes that there cannot be numbers of frames of a size, and why.
+    pub fn note_impossible(&mut self, frame_size: usize, reason: &str) {
+        self.impossible.insert(Impossible {
+            frame_size,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Whether there is nothing at all.
@@ -101,8 +112,13 @@ impl Notebook {
             latency: self.latency(),
             round_trip: self.round_trip(),
             learning: self.learning,
-            tcp_bps: self.measured(Key::Tcp),
-            tcp_retransmissions: self.measured(Key::Retransmissions),
+            impossible: self.impossible.iter().cloned().collect(),
+            tcp_bps: self.with_best_offloads(|offloads| Key::Tcp { offloads }),
+            tcp_without_offloads_bps: self.measured(Key::Tcp {
+                offloads: Offloads::Off,
+            }),
+            tcp_retransmissions: self
+                .with_best_offloads(|offloads| Key::Retransmissions { offloads }),
             cpu: self.cpu(),
             memory_mib: self.measured(Key::Memory).map(|it| it.median),
             by_flows: self.points(|key| match key {
@@ -118,6 +134,12 @@ impl Notebook {
                 _ => None,
             }),
         }
+    }
+
+    /// With the offloads of the devices, where the contender can keep them.
+    fn with_best_offloads(&self, key: impl Fn(Offloads) -> Key) -> Option<Measured> {
+        let number = |offloads| self.measured(key(offloads));
+        number(Offloads::Kept).or_else(|| number(Offloads::Off))
     }
 
     fn throughput(&self) -> Vec<Throughput> {
@@ -260,6 +282,33 @@ mod tests {
         let contender = Notebook::default().contender(Peer::Bridge);
         assert!(contender.throughput.is_empty() && contender.cpu.is_none());
         assert!(contender.latency.is_empty() && contender.round_trip.is_empty());
+    }
+
+    #[test]
+    fn tcp_is_told_with_the_offloads_that_there_are_and_without() {
+        let mut notebook = Notebook::default();
+        let key = |offloads| Key::Tcp { offloads };
+        notebook.note(key(Offloads::Off), 2e9);
+        let bps = |measured: Option<Measured>| measured.map(|it| it.median);
+        let contender = notebook.contender(Peer::Shunt);
+        assert_eq!(bps(contender.tcp_bps), Some(2e9));
+        assert_eq!(bps(contender.tcp_without_offloads_bps), Some(2e9));
+        notebook.note(key(Offloads::Kept), 9e9);
+        let contender = notebook.contender(Peer::Bridge);
+        assert_eq!(bps(contender.tcp_bps), Some(9e9));
+        assert_eq!(bps(contender.tcp_without_offloads_bps), Some(2e9));
+    }
+
+    #[test]
+    fn what_is_not_possible_is_noted_once_for_all_turns() {
+        let mut notebook = Notebook::default();
+        for _ in 0..3 {
+            notebook.note_impossible(9014, "no multi-buffer");
+        }
+        assert!(notebook.is_empty(), "no number");
+        let contender = notebook.contender(Peer::OvsAfxdp);
+        assert_eq!(contender.impossible.len(), 1);
+        assert!(contender.cannot(9014) && !contender.cannot(60));
     }
 
     #[test]

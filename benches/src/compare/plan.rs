@@ -52,8 +52,10 @@ impl Subject {
 pub struct Pace {
     /// One trial with frames.
     pub trial: Duration,
-    /// One trial of which times on the way are kept, or processor time.
+    /// One trial of which times on the way are kept.
     pub long_trial: Duration,
+    /// One trial of processor time, which the kernel tells in steps of 10 ms a core.
+    pub cpu: Duration,
     /// One TCP stream, after the first second.
     pub tcp: Duration,
     /// Requests with one pause.
@@ -66,6 +68,8 @@ pub struct Pace {
     pub turns: usize,
     /// Frame sizes without FCS, 0 for IMIX.
     pub sizes: &'static [usize],
+    /// The size without FCS of frames on devices with an MTU to match, if there are such.
+    pub jumbo: Option<usize>,
     /// Flows of an engine.
     pub engine_flows: &'static [usize],
     /// Addresses of an engine.
@@ -84,17 +88,22 @@ const SEARCH: Search = Search {
     tolerance: 0.0,
 };
 
+/// Bytes before the payload of an untagged frame.
+pub const ETHERNET_HEADER: usize = 14;
+
 impl Pace {
     /// As RFC 2544 wants it, with shorter trials.
     pub const FULL: Self = Self {
         trial: Duration::from_millis(300),
         long_trial: Duration::from_secs(1),
+        cpu: Duration::from_secs(3),
         tcp: Duration::from_secs(3),
         round_trip: Duration::from_millis(1500),
         idle: Duration::from_secs(5),
         engine: Duration::from_millis(700),
         turns: 3,
         sizes: &[60, 124, 252, 508, 1020, 1276, 1514, 0],
+        jumbo: Some(ETHERNET_HEADER + 9000),
         engine_flows: &[1, 64, 4096, 10_000, 65_536, 1_048_576],
         engine_macs: &[64, 4096, 65_536],
         search: SEARCH,
@@ -105,11 +114,13 @@ impl Pace {
     pub const QUICK: Self = Self {
         trial: Duration::from_millis(250),
         long_trial: Duration::from_millis(500),
+        cpu: Duration::from_secs(2),
         tcp: Duration::from_secs(1),
         round_trip: Duration::from_millis(500),
         idle: Duration::from_millis(500),
         engine: Duration::from_millis(300),
         sizes: &[60],
+        jumbo: None,
         engine_flows: &[64, 10_000],
         engine_macs: &[],
         limit: Duration::from_mins(4),
@@ -120,10 +131,12 @@ impl Pace {
     pub const TINY: Self = Self {
         trial: Duration::from_millis(150),
         long_trial: Duration::from_millis(150),
+        cpu: Duration::from_millis(150),
         tcp: Duration::from_secs(1),
         round_trip: Duration::from_millis(50),
         idle: Duration::from_millis(100),
         engine: Duration::from_millis(20),
+        jumbo: Self::FULL.jumbo,
         turns: 1,
         search: Search {
             resolution: 0.3,

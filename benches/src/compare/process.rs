@@ -232,17 +232,21 @@ fn parse_resident(status: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// Time that the machine's cores have been busy: user, nice, system, irq and softirq of
-/// `/proc/stat`, in steps of 10 ms. What a hypervisor took (steal) is not in it.
+/// What the machine's cores were not there for, all together, by `/proc/stat`, in steps of 10 ms a
+/// core.
+///
+/// The kernel notes when a core goes idle and when an interrupt ends that, softirq work included
+/// (`tick_nohz_stop_idle`, kernel/time/tick-sched.c). Its other times in that file are sampled at
+/// ticks, of which an idle core has none: work in an interrupt out of idle would be missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Busy {
-    /// All cores together.
-    pub busy: Duration,
+pub struct Away {
+    /// Time in which they had nothing to do, or waited for a disk.
+    pub idle: Duration,
     /// Time that the hypervisor did not let them run.
     pub stolen: Duration,
 }
 
-impl Busy {
+impl Away {
     /// Since the machine was started.
     ///
     /// # Errors
@@ -256,9 +260,15 @@ impl Busy {
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
-            busy: self.busy.saturating_sub(earlier.busy),
+            idle: self.idle.saturating_sub(earlier.idle),
             stolen: self.stolen.saturating_sub(earlier.stolen),
         }
+    }
+
+    /// What is left of so much time of each of so many cores: they were busy.
+    #[must_use]
+    pub fn busy(self, elapsed: Duration, cores: usize) -> Duration {
+        (elapsed * cores as u32).saturating_sub(self.idle + self.stolen)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -267,13 +277,13 @@ impl Busy {
             .split_whitespace()
             .map_while(|it| it.parse().ok())
             .collect();
-        let [user, nice, system, _idle, _wait, irq, softirq, steal, ..] = ticks[..] else {
+        let [_user, _nice, _system, idle, wait, _irq, _softirq, steal, ..] = ticks[..] else {
             return None;
         };
         // USER_HZ is 100 on all machines that we build for.
         let time = |ticks: u64| Duration::from_millis(ticks * 10);
         Some(Self {
-            busy: time(user + nice + system + irq + softirq),
+            idle: time(idle + wait),
             stolen: time(steal),
         })
     }
@@ -294,25 +304,45 @@ mod tests {
             parse_resident("Name:\ta\nVmRSS:\t    2048 kB\n"),
             Some(2048)
         );
-        let busy = Busy::parse("cpu  100 20 30 4000 50 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n");
-        let expected = Busy {
-            busy: Duration::from_millis(1630),
+        let away = Away::parse("cpu  100 20 30 4000 50 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n");
+        let expected = Away {
+            idle: Duration::from_millis(40_500),
             stolen: Duration::from_millis(80),
         };
-        assert_eq!(busy, Some(expected));
-        assert_eq!(Busy::parse("cpu  1 2\n"), None);
+        assert_eq!(away, Some(expected));
+        assert_eq!(Away::parse("cpu  1 2\n"), None);
+    }
+
+    #[test]
+    fn cores_are_busy_when_they_are_not_away() {
+        let away = Away {
+            idle: Duration::from_millis(1200),
+            stolen: Duration::from_millis(300),
+        };
+        let check = |elapsed_ms, cores, expected_ms| {
+            let busy = away.busy(Duration::from_millis(elapsed_ms), cores);
+            assert_eq!(busy, Duration::from_millis(expected_ms));
+        };
+        check(1000, 2, 500);
+        // The steps of 10 ms may give more than there was.
+        check(700, 2, 0);
     }
 
     #[test]
     fn the_machine_gets_busier() {
+        // Begun before and ended after the other look: what is idle lies within.
+        let begin = Instant::now();
         let before = (
-            Busy::now().expect("stat"),
+            Away::now().expect("stat"),
             thread_time(&[std::process::id()]),
         );
-        let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(60) {}
-        let busy = Busy::now().expect("stat").since(before.0);
-        assert!(busy.busy >= Duration::from_millis(30), "{busy:?}");
+        let spin = Instant::now();
+        while spin.elapsed() < Duration::from_millis(60) {}
+        let away = Away::now().expect("stat").since(before.0);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // One core is this thread's, or somebody else's: it is not idle.
+        let busy = away.busy(begin.elapsed(), cores) + away.stolen;
+        assert!(busy >= Duration::from_millis(30), "{busy:?}");
         let ran = thread_time(&[std::process::id()]).expect("time") - before.1.expect("time");
         assert!(ran >= Duration::from_millis(30), "{ran:?}");
         assert!(resident_mib(&[std::process::id()]).expect("memory") > 1.0);

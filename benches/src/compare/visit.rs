@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{
-    bed::{Bed, Offloads, Plan},
+    bed::{Bed, Plan},
     measure::{
         check, cpu, learning,
         load::{Load, shape},
@@ -12,7 +12,7 @@ use super::{
     },
     notebook::{Key, Notebook, QUANTILES},
     peers::{Peer, Running},
-    plan::{Pace, Subject},
+    plan::{ETHERNET_HEADER, Pace, Subject},
     process::resident_mib,
     signals,
 };
@@ -40,6 +40,8 @@ pub struct Visit<'a> {
     pub notebook: &'a mut Notebook,
     /// What did not work, in sentences.
     pub complaints: &'a mut Vec<String>,
+    /// What the sender alone takes of the processors, once it is known.
+    pub sender_alone: Option<cpu::Run>,
 }
 
 impl Visit<'_> {
@@ -56,28 +58,31 @@ impl Visit<'_> {
             )
         };
         let plain: Vec<Subject> = subjects.iter().filter(on_frames).copied().collect();
+        let tcp_plans = self.peer.tcp_plans();
         let wants_tcp = subjects.contains(&Subject::Tcp);
-        let plan = self.peer.plan(2);
-        let tcp_apart = wants_tcp && self.peer.keeps_offloads();
-        if !plain.is_empty() || (wants_tcp && !tcp_apart) {
-            self.on_bed(plan, |visit, bed, running| {
+        let tcp_here = wants_tcp && tcp_plans.is_empty();
+        if plain.contains(&Subject::Cpu) {
+            let alone = cpu::sender_alone(self.peer, self.pace.cpu);
+            self.sender_alone = Some(alone.context("the sender alone")?);
+        }
+        if !plain.is_empty() || tcp_here {
+            self.on_bed(self.peer.plan(2), |visit, bed, running| {
                 for subject in &plain {
                     visit.try_one(*subject, bed, running)?;
                 }
-                if wants_tcp && !tcp_apart {
+                if tcp_here {
                     visit.try_one(Subject::Tcp, bed, running)?;
                 }
                 Ok(())
             })?;
         }
-        if tcp_apart {
-            let plan = Plan {
-                offloads: Offloads::Kept,
-                ..plan
-            };
+        for plan in tcp_plans.into_iter().filter(|_| wants_tcp) {
             self.on_bed(plan, |visit, bed, running| {
                 visit.try_one(Subject::Tcp, bed, running)
             })?;
+        }
+        if subjects.contains(&Subject::Throughput) {
+            self.jumbo()?;
         }
         if subjects.contains(&Subject::Ports) {
             self.by_ports()?;
@@ -109,7 +114,7 @@ impl Visit<'_> {
     fn try_one(&mut self, subject: Subject, bed: &Bed, running: &mut Running) -> Result<()> {
         signals::check()?;
         let result = match subject {
-            Subject::Throughput => self.throughput(bed),
+            Subject::Throughput => self.throughput(bed, self.pace.sizes),
             Subject::Tcp => self.tcp(bed),
             Subject::RoundTrip => self.round_trip(bed),
             Subject::Idle => self.idle(running),
@@ -118,7 +123,7 @@ impl Visit<'_> {
             Subject::Macs => self.by_macs(bed),
             Subject::Loss => self.loss(bed),
             Subject::Latency => self.latency(bed),
-            Subject::Cpu => self.cpu(bed, running),
+            Subject::Cpu => self.cpu(bed),
             Subject::Learning | Subject::Ports | Subject::Engine => Ok(()),
         };
         signals::check()?;
@@ -135,8 +140,29 @@ impl Visit<'_> {
         self.complaints.push(sentence);
     }
 
-    fn throughput(&mut self, bed: &Bed) -> Result<()> {
-        for &size in self.pace.sizes {
+    /// Throughput of frames that want another MTU, and so a bed of their own.
+    fn jumbo(&mut self) -> Result<()> {
+        let Some(size) = self.pace.jumbo else {
+            return Ok(());
+        };
+        if let Some(reason) = self.peer.no_jumbo() {
+            self.notebook.note_impossible(size, reason);
+            return Ok(());
+        }
+        let plan = Plan {
+            mtu: size - ETHERNET_HEADER,
+            ..self.peer.plan(2)
+        };
+        let measured = self.on_bed(plan, |visit, bed, _| visit.throughput(bed, &[size]));
+        if let Err(error) = measured {
+            signals::check()?;
+            self.complain("Throughput on devices with a large MTU", &error);
+        }
+        Ok(())
+    }
+
+    fn throughput(&mut self, bed: &Bed, sizes: &[usize]) -> Result<()> {
+        for &size in sizes {
             let mut load = Load::new(bed, self.peer, &shape(size), 0, 1)?;
             // Once for flow tables to fill and for threads to wake up.
             load.offer(None, self.pace.trial / 2)?;
@@ -156,7 +182,10 @@ impl Visit<'_> {
     }
 
     fn full_load(&self, bed: &Bed, shape: &Shape) -> Result<f64> {
-        let mut load = Load::new(bed, self.peer, shape, 0, 1)?;
+        self.fullest(&mut Load::new(bed, self.peer, shape, 0, 1)?)
+    }
+
+    fn fullest(&self, load: &mut Load) -> Result<f64> {
         // Once for flow tables to fill.
         load.offer(None, self.pace.trial / 2)?;
         Ok(load.offer(None, self.pace.trial)?.trial.received_fps)
@@ -195,7 +224,8 @@ impl Visit<'_> {
                 continue;
             }
             self.on_bed(self.peer.plan(ports), |visit, bed, _| {
-                let fps = visit.full_load(bed, &shape(SMALLEST))?;
+                let mut load = Load::over_pairs(bed, visit.peer, &shape(SMALLEST))?;
+                let fps = visit.fullest(&mut load)?;
                 let count = ports as u64;
                 visit.notebook.note(Key::Ports { count }, fps);
                 Ok(())
@@ -247,9 +277,11 @@ impl Visit<'_> {
 
     fn tcp(&mut self, bed: &Bed) -> Result<()> {
         let stream = tcp::stream(bed, self.pace.tcp)?;
-        self.notebook.note(Key::Tcp, stream.received_bps);
+        let offloads = bed.plan.offloads;
         self.notebook
-            .note(Key::Retransmissions, stream.retransmissions);
+            .note(Key::Tcp { offloads }, stream.received_bps);
+        self.notebook
+            .note(Key::Retransmissions { offloads }, stream.retransmissions);
         Ok(())
     }
 
@@ -284,8 +316,9 @@ impl Visit<'_> {
         Ok(())
     }
 
-    fn cpu(&mut self, bed: &Bed, running: &Running) -> Result<()> {
-        let cost = cpu::per_million(bed, self.peer, running, self.pace.long_trial)?;
+    fn cpu(&mut self, bed: &Bed) -> Result<()> {
+        let alone = self.sender_alone.context("the sender alone is not known")?;
+        let cost = cpu::per_million(bed, alone, self.pace.cpu)?;
         self.notebook.note(Key::CpuPerMillion, cost.ms_per_million);
         self.notebook.note(Key::CpuOffered, cost.offered_fps);
         Ok(())

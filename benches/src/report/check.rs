@@ -84,6 +84,17 @@ fn check_contender(contender: &Contender) -> Result<()> {
     }
     measured(&format!("{name}, TCP"), contender.tcp_bps)?;
     measured(
+        &format!("{name}, TCP without offloads"),
+        contender.tcp_without_offloads_bps,
+    )?;
+    for one in &contender.throughput {
+        let size = one.frame_size;
+        ensure!(
+            !contender.cannot(size),
+            "{name}: {size} bytes were measured and are not possible"
+        );
+    }
+    measured(
         &format!("{name}, retransmissions"),
         contender.tcp_retransmissions,
     )?;

@@ -51,6 +51,15 @@ pub fn report(results: &Results, sections: &[Section]) -> String {
                 inline(&figure.reading)
             );
         }
+        if let Some(numbers) = &section.table {
+            text.push('\n');
+            table(&mut text, &numbers.titles, numbers.rows.iter().cloned());
+            let notes = numbers.notes.iter().map(|note| inline(note));
+            notes.for_each(|note| text += &format!("\n- {note}"));
+            if !numbers.notes.is_empty() {
+                text.push('\n');
+            }
+        }
     }
     text += "\n## Setting\n\n";
     setting(&mut text, &results.setting);

@@ -225,6 +225,13 @@ pub fn tcp(results: &Results) -> Metric {
     )
 }
 
+/// Bits a second of one TCP stream whose segments all cross by themselves.
+pub fn tcp_without_offloads(results: &Results) -> Metric {
+    let number = |contender: &Contender| contender.tcp_without_offloads_bps;
+    let title = "TCP, one stream, no offload";
+    Metric::new(results, title, (Unit::Bits, Better::More), number)
+}
+
 /// Processor time for a million frames.
 pub fn cpu(results: &Results) -> Metric {
     let title = "CPU time for a million frames";
@@ -291,7 +298,16 @@ pub fn main_numbers(results: &Results) -> Vec<Metric> {
             metrics.push(round_trip(results, pause_us, *quantile));
         }
     }
-    metrics.extend([tcp, cpu, idle, memory, capacity, learning_rate].map(|one| one(results)));
+    let once = [
+        tcp,
+        tcp_without_offloads,
+        cpu,
+        idle,
+        memory,
+        capacity,
+        learning_rate,
+    ];
+    metrics.extend(once.map(|one| one(results)));
     metrics.retain(|metric| !metric.is_empty());
     metrics
 }

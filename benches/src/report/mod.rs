@@ -16,6 +16,7 @@ mod ratio;
 mod readings;
 pub mod results;
 mod sections;
+mod tables;
 mod targets;
 mod terminal;
 #[cfg(test)]

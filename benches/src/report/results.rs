@@ -147,6 +147,9 @@ pub struct Contender {
     pub description: String,
     /// RFC 2544, 26.1, and what passes at full load.
     pub throughput: Vec<Throughput>,
+    /// Frames that it cannot take, which is something else than to have taken none of them.
+    #[serde(default)]
+    pub impossible: Vec<Impossible>,
     /// RFC 2544, 26.3.
     pub loss: Vec<LossPoint>,
     /// Frames on their way, one direction, under load.
@@ -155,8 +158,12 @@ pub struct Contender {
     pub round_trip: Vec<RoundTrip>,
     /// RFC 2889, 5.7 and 5.8.
     pub learning: Option<Learning>,
-    /// One TCP stream between two stacks, bits a second.
+    /// One TCP stream between two stacks, bits a second, with the offloads that the contender can
+    /// keep.
     pub tcp_bps: Option<Measured>,
+    /// The same without any: every segment crosses by itself.
+    #[serde(default)]
+    pub tcp_without_offloads_bps: Option<Measured>,
     /// Segments that were sent again in that time.
     pub tcp_retransmissions: Option<Measured>,
     /// Processor time.
@@ -170,6 +177,23 @@ pub struct Contender {
     pub by_macs: Vec<Point>,
     /// By number of ports.
     pub by_ports: Vec<Point>,
+}
+
+impl Contender {
+    /// Whether frames of a size are beyond it.
+    pub fn cannot(&self, frame_size: usize) -> bool {
+        let mut sizes = self.impossible.iter().map(|one| one.frame_size);
+        sizes.any(|size| size == frame_size)
+    }
+}
+
+/// Frames of a size that a contender cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Impossible {
+    /// Bytes without FCS.
+    pub frame_size: usize,
+    /// Why.
+    pub reason: String,
 }
 
 /// Frames that pass, of one size.
@@ -237,14 +261,15 @@ pub struct Learning {
     pub rate_per_s: Option<f64>,
 }
 
-/// Processor time of both cores, system and interrupts included.
+/// Processor time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// CPU milliseconds for a million frames, under the same offered rate for all.
+    /// Milliseconds for a million frames in which cores were not idle, less what the sender alone
+    /// takes; under the same offered rate for all.
     pub ms_per_million_frames: Option<Measured>,
     /// Offered frames a second of that.
     pub offered_fps: Option<f64>,
-    /// Per cent of one core when no frame comes.
+    /// What its threads take when no frame comes, per cent of one core.
     pub idle_percent: Option<Measured>,
 }
 

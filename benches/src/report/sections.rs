@@ -5,6 +5,7 @@ use super::metrics::{self, Better, Load, Metric, TRIP_QUANTILES};
 use super::plot::{self, Category, Curve, Grid, Labels, Line};
 use super::readings;
 use super::results::{Contender, Engine, Latency, Point, Results};
+use super::tables::{self, Table};
 use super::targets::per_frame;
 
 /// A chapter.
@@ -15,6 +16,8 @@ pub struct Section {
     pub text: &'static str,
     /// Its plots; without one, nobody was measured.
     pub figures: Vec<Figure>,
+    /// Its numbers, where the plots have more of them than can be read there.
+    pub table: Option<Table>,
 }
 
 /// A plot with its sentence.
@@ -71,8 +74,13 @@ fn throughput(results: &Results) -> Section {
                26.1). Full load is what arrives when the generator offers all that one core can \
                make: there a switch shows what it is worth to its users when too much comes. \
                Sizes \
-               include the FCS, as in the RFC.",
+               include the FCS, as in the RFC. Up to 3396 bytes the generator makes XDP live \
+               frames, some millions a second. Larger ones do not fit into a page and go by a \
+               packet socket, a system call for a burst and a copy for each frame, on devices \
+               with an MTU of 9000: their rates are the generator's more often than not, and stand \
+               beside each other only within their size.",
         figures: [zero_loss, full_load].into_iter().flatten().collect(),
+        table: tables::throughput(results),
     }
 }
 
@@ -133,6 +141,7 @@ fn loss(results: &Results) -> Section {
         title: "Loss by offered load",
         text: "The part of the offered frames that does not arrive (RFC 2544, 26.3).",
         figures: sizes.into_iter().map(figure).collect(),
+        table: None,
     }
 }
 
@@ -188,6 +197,7 @@ fn latency(results: &Results) -> Section {
                under the same offered load for all. Both axes grow by factors, so that the last \
                in a thousand is seen as well as the middle.",
         figures: figures.collect(),
+        table: None,
     }
 }
 
@@ -248,6 +258,7 @@ fn round_trip(results: &Results) -> Section {
                everything has gone to sleep before the next request: a switch whose threads spin \
                has an advantage that its owner pays for with a core.",
         figures: figures.collect(),
+        table: None,
     }
 }
 
@@ -272,6 +283,11 @@ fn tcp(results: &Results) -> Section {
     let figures = [
         bars("tcp", "Bulk TCP, one stream", &metrics::tcp(results)),
         bars(
+            "tcp-without-offloads",
+            "Bulk TCP, one stream, no offload",
+            &metrics::tcp_without_offloads(results),
+        ),
+        bars(
             "tcp-retransmissions",
             "Bulk TCP, segments sent again",
             &again,
@@ -281,8 +297,11 @@ fn tcp(results: &Results) -> Section {
         title: "TCP",
         text: "One stream between two network stacks on the same two cores. A switch that the \
                kernel forwards for keeps segmentation offload and so carries 64 KiB at a time; on \
-               the others every segment crosses by itself.",
+               the others every segment crosses by itself. *No offload* is the same for all: the \
+               devices of the kernel's switch have none either, so the difference between its two \
+               numbers is what the offload does.",
         figures: figures.into_iter().flatten().collect(),
+        table: None,
     }
 }
 
@@ -301,9 +320,15 @@ fn processor(results: &Results) -> Section {
     ];
     Section {
         title: "CPU",
-        text: "Time of both cores, system and interrupts included, under the same offered load \
-               for all. A thread that spins takes its core whatever comes.",
+        text: "For a million frames: the time in which the cores of the machine were not idle \
+               (/proc/stat; steal is not in it), under the same offered load for all, whoever \
+               ran and whichever interrupt did the work; less the same for the same sender whose frames \
+               are dropped at the first device. So it is the contender, the kernel's work for it, \
+               the second device and the sink behind it, and what else ran on the machine. A \
+               thread that spins takes its core whatever comes. When no frame comes, the \
+               contender's own threads count.",
         figures: figures.into_iter().flatten().collect(),
+        table: None,
     }
 }
 
@@ -314,6 +339,7 @@ fn memory(results: &Results) -> Section {
         text: "Resident memory of all processes that a contender needs; what the \
                kernel holds for a contender is not in it.",
         figures: figure.into_iter().collect(),
+        table: None,
     }
 }
 
@@ -335,6 +361,7 @@ fn learning(results: &Results) -> Section {
         text: "Capacity is how many addresses are known at once without flooding, and the rate is \
                how many new ones a second are all learnt (RFC 2889, 5.7 and 5.8).",
         figures: figures.into_iter().flatten().collect(),
+        table: None,
     }
 }
 
@@ -360,8 +387,11 @@ fn by_count(results: &Results) -> Section {
     ];
     Section {
         title: "Cost by number of flows, addresses and ports",
-        text: "The smallest frames at full load, when the switch has to remember more.",
+        text: "The smallest frames at full load, when the switch has to remember more, or to look \
+               after more ports: then the same generator sends by every second port in turns, to \
+               the port behind it, so that all of them have their share of one load.",
         figures: figures.into_iter().flatten().collect(),
+        table: None,
     }
 }
 
@@ -420,5 +450,6 @@ fn engines(results: &Results) -> Section {
         text: "Switching alone, on one core: no kernel and no device takes part. What the others \
                do to feed their engine in memory is in their numbers, as their descriptions say.",
         figures: figures.into_iter().flatten().collect(),
+        table: tables::engines(results),
     }
 }

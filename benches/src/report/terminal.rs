@@ -1,11 +1,14 @@
 //! The tables in the terminal.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{
+    CellAlignment, ContentArrangement, Table as Grid, presets::UTF8_HORIZONTAL_ONLY,
+};
 
 use super::cells;
 use super::metrics;
 use super::plot_label;
 use super::results::Results;
+use super::tables::{self, Table};
 use super::targets;
 
 /// The contenders beside each other, who is missing, and the targets.
@@ -13,6 +16,10 @@ pub fn tables(results: &Results) -> String {
     let mut text = contenders(results);
     for missing in &results.missing {
         text += &format!("{}\n", cells::missing(missing));
+    }
+    let chapters = [tables::throughput(results), tables::engines(results)];
+    for chapter in chapters.into_iter().flatten() {
+        text += &format!("\n{}", numbers(&chapter));
     }
     text + "\n" + &targets(results)
 }
@@ -44,6 +51,18 @@ fn parts(cell: [String; 3]) -> String {
     parts.join("\n")
 }
 
+/// The numbers of a chapter, and what there is to say about them.
+fn numbers(chapter: &Table) -> String {
+    let mut table = empty();
+    table.set_header(&chapter.titles);
+    for row in &chapter.rows {
+        // The range of a number goes below it.
+        table.add_row(row.iter().map(|cell| cell.replacen(" (", "\n(", 1)));
+    }
+    let notes = chapter.notes.iter().map(|note| format!("{note}\n"));
+    trimmed(&table) + &notes.collect::<String>()
+}
+
 fn targets(results: &Results) -> String {
     let mut table = empty();
     table.set_header(cells::TARGETS);
@@ -58,8 +77,8 @@ fn targets(results: &Results) -> String {
 /// Columns of the tables, also where the output is a file: what half of a wide screen shows.
 const WIDTH: u16 = 128;
 
-fn empty() -> Table {
-    let mut table = Table::new();
+fn empty() -> Grid {
+    let mut table = Grid::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(WIDTH);
@@ -67,7 +86,7 @@ fn empty() -> Table {
 }
 
 /// The lines without the blanks at their ends.
-fn trimmed(table: &Table) -> String {
+fn trimmed(table: &Grid) -> String {
     table
         .lines()
         .fold(String::new(), |text, line| text + line.trim_end() + "\n")

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::results::{
-    Cpu, Engine, Kind, Latency, Learning, LossPoint, Measured, Missing, Point, RoundTrip, Setting,
-    Throughput,
+    Cpu, Engine, Impossible, Kind, Latency, Learning, LossPoint, Measured, Missing, Point,
+    RoundTrip, Setting, Throughput,
 };
 use super::*;
 
@@ -46,6 +46,7 @@ fn contender(name: &str, kind: Kind, speed: f64) -> Contender {
         kind,
         description: format!("an invented {name}"),
         throughput: [60, 1514, 0].map(throughput).to_vec(),
+        impossible: Vec::new(),
         loss: [0.5e6, 1e6, 2e6].map(loss).to_vec(),
         latency: vec![Latency {
             frame_size: 60,
@@ -69,6 +70,7 @@ fn contender(name: &str, kind: Kind, speed: f64) -> Contender {
             rate_per_s: Some(0.1 * speed),
         }),
         tcp_bps: Some(turns(1e3 * speed)),
+        tcp_without_offloads_bps: Some(turns(0.5e3 * speed)),
         tcp_retransmissions: Some(turns(0.0)),
         cpu: Some(Cpu {
             ms_per_million_frames: Some(turns(1e9 / speed)),
@@ -351,4 +353,53 @@ fn what_cannot_have_been_measured_is_refused() {
         let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
         assert_eq!(names, [REFUSED], "{message}");
     }
+}
+
+#[test]
+fn a_peer_that_fails_at_one_number_keeps_the_others() {
+    let mut results = full();
+    results.missing.clear();
+    let reason = "ovs-dpdk: 10 000 flows: its caches do not take them";
+    results.setting.disturbance = vec![reason.to_owned()];
+    results.engines[1]
+        .by_flows
+        .retain(|point| point.count != 10_000);
+    let sections = sections::sections(&results);
+    let report = markdown::report(&results, &sections);
+    for line in [
+        "| 10 000 | 40 ns (36–44) | not measured |",
+        &format!("| disturbance | {reason} |"),
+    ] {
+        assert!(report.contains(line), "{line}: {report}");
+    }
+    assert!(report.contains("| 1 048 576 | 60 ns (55–67) | 300 ns"));
+    let terminal = terminal::tables(&results);
+    for text in [report, terminal] {
+        assert!(text.contains("not measured") && !text.contains("was left out"));
+    }
+}
+
+#[test]
+fn what_is_not_possible_is_neither_0_nor_just_absent() {
+    let mut results = full();
+    let mut jumbo = results.contenders[1].throughput[0];
+    jumbo.frame_size = 9014;
+    results.contenders[1].throughput.push(jumbo);
+    results.contenders[2].impossible.push(Impossible {
+        frame_size: 9014,
+        reason: "no multi-buffer".to_owned(),
+    });
+    let table = tables::throughput(&results).expect("numbers");
+    let row = table.rows.iter().find(|row| row[0] == "9018 B").unwrap();
+    let of = ["not measured", "0.47 Mpps (0.43–0.52)", "not possible"];
+    assert_eq!(row[2..5], of);
+    let note = "ovs-afxdp, 9018 B: not possible: no multi-buffer.";
+    assert_eq!(table.notes, [note]);
+    assert!(
+        written(&results)
+            .iter()
+            .any(|(_, text)| text.contains(note))
+    );
+    results.contenders[1].impossible = results.contenders[2].impossible.clone();
+    assert!(check::check(&results).is_err(), "measured and impossible");
 }

@@ -14,6 +14,7 @@ use shunt_tests::{
 
 use super::super::{
     bed::{Bed, GUEST_DEVICE},
+    plan::ETHERNET_HEADER,
     signals,
 };
 
@@ -125,7 +126,7 @@ pub fn check(bed: &Bed, learns: bool) -> Result<()> {
         }
         for (from, to) in [(pair[0], pair[1]), (pair[1], pair[0])] {
             let macs = (bed.guests[to].mac, bed.guests[from].mac);
-            for size in SIZES {
+            for size in sizes(bed.plan.mtu) {
                 cross_in_time(&sockets, from, to, learns, || {
                     seed += 1;
                     frame(macs, size, seed)
@@ -134,6 +135,13 @@ pub fn check(bed: &Bed, learns: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The sizes that must get through, with the largest frame that the devices take.
+fn sizes(mtu: usize) -> impl Iterator<Item = usize> {
+    let largest = mtu + ETHERNET_HEADER;
+    let is_new = !SIZES.contains(&largest);
+    SIZES.into_iter().chain(is_new.then_some(largest))
 }
 
 /// One frame must cross, soon: a flow that was set up when an address was not known yet goes on to

@@ -1,25 +1,27 @@
 //! Processor time: what a million frames take, and what nothing takes.
 //!
-//! The times are those of threads, which the kernel keeps to the nanosecond (`schedstat` in
-//! `/proc`): of the contender's, of the sender's, in whose name the kernel does what it does for a
-//! frame (softirq), and of the kernel's `ksoftirqd`. `/proc/stat` would be sampled 100 to 250
-//! times a second only.
+//! Frames cost time in many names: the contender's, the sender's, `ksoftirqd`'s, and that of
+//! whoever happened to run, or of nobody, where an interrupt did the work. So everything is counted
+//! for which the cores were not idle, and what the sender alone takes is subtracted: it is measured
+//! first, on a bed where its frames are dropped by a program at the first device. What else runs
+//! on the machine is counted too.
+//!
+//! When idle, only the contender's threads count, by their `schedstat`, to the nanosecond.
 
 use std::{
-    fs,
     os::fd::AsFd as _,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use shunt_tests::{sys, traffic::Frame};
 
 use crate::{
     compare::{
         bed::{Bed, GUEST_CORE, GUEST_DEVICE},
         peers::{Peer, Running},
-        process::thread_time,
+        process::{Away, thread_time},
         signals,
     },
     traffic::{Device, Sink, SinkMode},
@@ -42,19 +44,17 @@ pub struct Cost {
     pub offered_fps: f64,
 }
 
-/// What frames through a contender take, without the sender's own part: that is measured first, on
-/// a bed where they are dropped at once.
+/// What frames through a contender take, without what the [sender alone](sender_alone) takes.
 ///
 /// # Errors
 /// When frames are lost, or the kernel refuses.
-pub fn per_million(bed: &Bed, peer: Peer, running: &Running, length: Duration) -> Result<Cost> {
-    let alone = sender_alone(peer, length).context("the sender alone")?;
+pub fn per_million(bed: &Bed, alone: Run, length: Duration) -> Result<Cost> {
     let guest = &bed.guests[1].namespace;
     let mut sink = Sink::attach(
         &Device::open(Some(guest.name()), GUEST_DEVICE)?,
         SinkMode::Native,
     )?;
-    let run = Run::take(bed, &running.pids(), length)?;
+    let run = Run::take(bed, length)?;
     thread::sleep(Duration::from_millis(20));
     let seen = sink.take()?;
     let arrived = seen.frames + seen.foreign_frames;
@@ -69,16 +69,21 @@ pub fn per_million(bed: &Bed, peer: Peer, running: &Running, length: Duration) -
     })
 }
 
-fn sender_alone(peer: Peer, length: Duration) -> Result<Run> {
+/// What the sender takes by itself. To be called before the contender runs: one that spins would
+/// leave nothing of its core idle.
+///
+/// # Errors
+/// When there is no bed for it, or the kernel refuses.
+pub fn sender_alone(peer: Peer, length: Duration) -> Result<Run> {
     let bed = Bed::new(peer.plan(2))?;
     let near = Device::open(Some(bed.switch.name()), &bed.guests[0].near)?;
     let _sink = Sink::attach(&near, SinkMode::Native)?;
-    Run::take(&bed, &[], length)
+    Run::take(&bed, length)
 }
 
-/// Frames from a sender, and the processor time that passed.
+/// Frames from a sender, and for how long cores were busy meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
+pub struct Run {
     frames: u64,
     took: Duration,
     busy: Duration,
@@ -89,17 +94,15 @@ impl Run {
         self.busy.as_secs_f64() * 1e3 / (self.frames as f64 / 1e6)
     }
 
-    fn take(bed: &Bed, pids: &[u32], length: Duration) -> Result<Self> {
+    fn take(bed: &Bed, length: Duration) -> Result<Self> {
         let (from, to) = (&bed.guests[0], &bed.guests[1]);
         let ifindex = from.namespace.ifindex(GUEST_DEVICE)?;
         let frame = Frame::new(to.mac, from.mac).bytes();
-        let mut pids = pids.to_vec();
-        pids.extend(kernel_threads()?);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         from.namespace.enter(|| {
             sys::pin_to_core(GUEST_CORE)?;
             let socket = sys::packet_socket(ifindex)?;
-            let begin = Instant::now();
-            let (others, own) = (thread_time(&pids)?, own_time()?);
+            let (begin, away) = (Instant::now(), Away::now()?);
             let mut frames = 0;
             while begin.elapsed() < length {
                 signals::check()?;
@@ -111,37 +114,11 @@ impl Run {
                 let due = Duration::from_secs_f64(frames as f64 / OFFERED_FPS);
                 thread::sleep(due.saturating_sub(begin.elapsed()));
             }
-            let busy = thread_time(&pids)? - others + (own_time()? - own);
-            Ok(Self {
-                frames,
-                took: begin.elapsed(),
-                busy,
-            })
+            let (away, took) = (Away::now()?.since(away), begin.elapsed());
+            let busy = away.busy(took, cores);
+            Ok(Self { frames, took, busy })
         })?
     }
-}
-
-/// Time that the calling thread has run.
-fn own_time() -> Result<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let running = text.split_whitespace().next().context("schedstat")?;
-    Ok(Duration::from_nanos(running.parse()?))
-}
-
-/// The kernel's threads that do softirq work when there is too much of it.
-fn kernel_threads() -> Result<Vec<u32>> {
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|it| it.parse().ok()) else {
-            continue;
-        };
-        let command = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if command.starts_with("ksoftirqd/") {
-            pids.push(pid);
-        }
-    }
-    Ok(pids)
 }
 
 /// What a contender's threads take of one core while no frame comes, in per cent. None when it has
@@ -176,15 +153,5 @@ mod tests {
             busy: Duration::from_secs(1),
         };
         assert!((run.ms_per_million() - 2000.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_kernels_threads_are_found() {
-        assert!(!kernel_threads().expect("processes").is_empty());
-        // The kernel brings a thread's time up to date at a tick, or when the thread stops.
-        let begin = Instant::now();
-        while own_time().expect("time").is_zero() {
-            assert!(begin.elapsed() < Duration::from_secs(5), "no time passes");
-        }
     }
 }

@@ -27,10 +27,11 @@ const ANNOUNCING_FPS: f64 = 50_000.0;
 /// How often that is tried, each time at half of the rate, until every address has arrived.
 const ANNOUNCEMENTS: usize = 5;
 
-/// Frames that go through a contender, from one guest to its partner.
+/// Frames that go through a contender, from one guest to its partner, or in turns from every second
+/// guest to the one behind it.
 pub struct Load {
     generator: Generator,
-    sink: Sink,
+    sinks: Vec<Sink>,
 }
 
 /// What a trial has shown.
@@ -59,17 +60,44 @@ impl Load {
     /// # Errors
     /// When the kernel refuses a program, or addresses do not get through.
     pub fn new(bed: &Bed, peer: Peer, shape: &Shape, from: usize, to: usize) -> Result<Self> {
-        let device = |guest: usize| {
-            let name = bed.guests[guest].namespace.name();
-            Device::open(Some(name), GUEST_DEVICE)
-        };
-        let (near, far) = (device(from)?, device(to)?);
+        let (near, far) = (device(bed, from)?, device(bed, to)?);
         if peer.learns() {
             announce(&near, &far, shape).context("tell the switch where addresses are")?;
         }
         Ok(Self {
             generator: Generator::new(&near, shape)?,
-            sink: Sink::attach(&far, SinkMode::Native)?,
+            sinks: vec![Sink::attach(&far, SinkMode::Native)?],
+        })
+    }
+
+    /// From every second guest of a bed to the one behind it, a frame each in turns: one load for
+    /// all ports together. Each pair has addresses of its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn over_pairs(bed: &Bed, peer: Peer, shape: &Shape) -> Result<Self> {
+        let (mut near, mut sinks) = (Vec::new(), Vec::new());
+        for (pair, from) in (0..bed.guests.len() - 1).step_by(2).enumerate() {
+            let (from, to) = (device(bed, from)?, device(bed, from + 1)?);
+            let mut of_pair = shape.clone();
+            for first in [&mut of_pair.source, &mut of_pair.destination] {
+                first[5] += pair as u8;
+            }
+            if peer.learns() {
+                let told = announce(&from, &to, &of_pair);
+                told.context("tell the switch where addresses are")?;
+            }
+            near.push(from);
+            sinks.push(Sink::attach(&to, SinkMode::Native)?);
+        }
+        let shape = Shape {
+            source_macs: near.len() as u64,
+            destination_macs: near.len() as u64,
+            ..shape.clone()
+        };
+        Ok(Self {
+            generator: Generator::in_turns(&near, &shape)?,
+            sinks,
         })
     }
 
@@ -116,16 +144,24 @@ impl Load {
         let mut quiet = 0;
         for _ in 0..MOST_LOOKS {
             thread::sleep(ARRIVAL);
-            let received = self.sink.take()?;
-            frames += received.frames;
-            latency.add(&received.latency);
-            quiet = if received.frames == 0 { quiet + 1 } else { 0 };
+            let mut new = 0;
+            for sink in &mut self.sinks {
+                let received = sink.take()?;
+                new += received.frames;
+                latency.add(&received.latency);
+            }
+            frames += new;
+            quiet = if new == 0 { quiet + 1 } else { 0 };
             if quiet == QUIET_LOOKS {
                 return Ok((frames, latency));
             }
         }
         anyhow::bail!("frames arrive long after the last was sent");
     }
+}
+
+fn device(bed: &Bed, guest: usize) -> Result<Device> {
+    Device::open(Some(bed.guests[guest].namespace.name()), GUEST_DEVICE)
 }
 
 /// Lets the far guest send one frame from each address, and checks that all come through.

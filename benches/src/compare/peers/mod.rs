@@ -111,10 +111,37 @@ impl Peer {
         }
     }
 
-    /// Whether it forwards in the kernel, so that frames stay what they were.
+    /// The beds on which TCP is measured apart: where frames stay in the kernel, they can keep the
+    /// devices' offloads, and what those do shows only beside a bed where nobody collects or cuts
+    /// segments. The others have none anyway.
     #[must_use]
-    pub const fn keeps_offloads(self) -> bool {
-        matches!(self, Self::Bridge)
+    pub fn tcp_plans(self) -> Vec<Plan> {
+        let plan = self.plan(2);
+        let kept = Plan {
+            offloads: Offloads::Kept,
+            ..plan
+        };
+        let off = Plan {
+            offloads: Offloads::Off,
+            near_gro: false,
+            ..plan
+        };
+        match self {
+            Self::Bridge => vec![kept, off],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Why frames do not fit it which are larger than a page: some contenders know nothing of
+    /// frames in several buffers.
+    #[must_use]
+    pub const fn no_jumbo(self) -> Option<&'static str> {
+        match self {
+            Self::Shunt | Self::ShuntTwo | Self::Bridge | Self::Redirect => None,
+            Self::OvsAfxdp => Some(ovs::NO_JUMBO),
+            Self::Testpmd => Some(testpmd::NO_JUMBO),
+            Self::XskRs => Some(xsk_rs::NO_JUMBO),
+        }
     }
 
     /// The bed on which it is measured with frames.

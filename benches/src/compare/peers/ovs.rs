@@ -23,6 +23,9 @@ pub const DESCRIPTION: &str = "Open vSwitch, userspace datapath (netdev bridge, 
     ports of type afxdp, xdp-mode native, one PMD thread that spins on core 1, \
     mac-table-size 1048576";
 
+pub const NO_JUMBO: &str = "its AF_XDP ports know no multi-buffer (XDP_USE_SG, xdp.frags), so a \
+    veth with an MTU of 9000 takes no program of theirs";
+
 const PACKAGE: &str = "openvswitch-switch";
 pub const NEEDS: &[(&str, &str)] = &[
     ("ovs-vswitchd", PACKAGE),

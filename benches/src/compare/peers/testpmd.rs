@@ -13,6 +13,9 @@ use crate::compare::{process::Process, signals::wait_for};
 pub const DESCRIPTION: &str = "dpdk-testpmd, net_af_xdp, io forwarding (all frames of a port to \
     its partner, no look at addresses), one forwarding core that spins on core 1, no huge pages";
 
+pub const NO_JUMBO: &str = "net_af_xdp knows no multi-buffer (XDP_USE_SG, xdp.frags), so a veth \
+    with an MTU of 9000 takes no program of its own";
+
 pub const NEEDS: &[(&str, &str)] = &[
     ("dpdk-testpmd", "dpdk-dev"),
     ("stdbuf", "coreutils"),

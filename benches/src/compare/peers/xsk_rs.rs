@@ -17,6 +17,9 @@ use crate::compare::{
 pub const DESCRIPTION: &str = "a forwarder of our own with xsk-rs (libxdp), AF_XDP in copy mode, \
     one UMEM for both devices, no look at frames and no copy, spins on core 1";
 
+pub const NO_JUMBO: &str = "it moves single descriptors, without multi-buffer, to be the least \
+    that a forwarder does";
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn set_up(bed: &Bed) -> Result<Running> {
