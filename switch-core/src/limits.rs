@@ -61,6 +61,22 @@ pub const MIN_CHUNKS: usize = chunks_needed(1, 1);
 pub const MAX_STATIC_ENTRIES: usize = 16_384;
 /// Most policers of a configuration; each place that one is named has buckets of its own.
 pub const MAX_POLICERS: usize = 1024;
+/// Most access control lists of a configuration.
+pub const MAX_ACLS: usize = 1024;
+/// Most rules of all access control lists together, each list's default counted as one.
+pub const MAX_RULES: usize = 16_384;
+/// Most rules of one list that only count: each is tried for every frame that no flow is known of.
+pub const MAX_COUNT_RULES: usize = 16;
+/// Most sets of addresses, and as many of ports.
+pub const MAX_SETS: usize = 1024;
+/// Most addresses and prefixes, or ports and ranges, of all sets together.
+pub const MAX_SET_ELEMENTS: usize = 262_144;
+/// Counters of hits: while a reload replaces all rules, old and new ones have theirs.
+pub const MAX_HITS: usize = 2 * MAX_RULES;
+/// Flows that each worker of a switch with policy keeps, 136 bytes each.
+pub const FLOWS_PER_WORKER: usize = 16_384;
+/// Seconds without a frame after which a flow has left.
+pub const FLOW_IDLE_S: u32 = 60;
 /// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each
 /// static entry, with as much again for comments.
 pub const MAX_CONFIG_SIZE: usize = 8 << 20;

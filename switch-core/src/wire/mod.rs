@@ -5,6 +5,7 @@ pub mod ethernet;
 pub mod ip;
 pub mod l4;
 pub mod layer2;
+pub mod nd;
 pub mod packet;
 pub mod parse;
 pub mod vlan;

@@ -1,0 +1,131 @@
+//! An access control list, compiled: rules in order, of which the first that allows or denies
+//! decides; rules that count are passed through on the way.
+
+use arrayvec::ArrayVec;
+
+use super::{
+    case::{self, Case, Test},
+    key::Key,
+    pack::Packed,
+    tree::{Classifier, Cost},
+};
+use crate::limits::MAX_COUNT_RULES;
+
+/// What a rule does with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Lets it pass this list.
+    Allow,
+    /// Drops it.
+    Deny,
+    /// Counts it and goes on with the next rule.
+    Count,
+}
+
+/// A rule before it is compiled.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What it does.
+    pub action: Action,
+    /// The counter of its hits.
+    pub hit: u32,
+    /// It is about frames for which all tests of one of these hold.
+    pub cases: Vec<Vec<Test>>,
+}
+
+/// Most counters that one list adds to for one frame.
+pub const MOST_HITS: usize = MAX_COUNT_RULES + 1;
+
+/// Counters to add a frame to: of a port's and of a network's list.
+pub type Hits = ArrayVec<u32, { 2 * MOST_HITS }>;
+
+/// A compiled list.
+#[derive(Clone, Debug)]
+pub struct List {
+    classifier: Classifier,
+    /// The cases of rules that allow or deny, and of those that count.
+    deciding: Box<[Case]>,
+    counting: Box<[Case]>,
+    rules: Box<[(Action, u32)]>,
+    default: (Action, u32),
+    mask: Packed,
+}
+
+impl List {
+    /// Compiles rules, in their order. `default` decides about what none of them does, and has a
+    /// counter, too.
+    ///
+    /// # Panics
+    /// When the default counts, or more than [`MAX_COUNT_RULES`] rules do.
+    #[must_use]
+    pub fn new(rules: &[Rule], default: Action, default_hit: u32) -> Self {
+        assert!(default != Action::Count, "a default decides");
+        let counters = rules.iter().filter(|rule| rule.action == Action::Count);
+        assert!(counters.count() <= MAX_COUNT_RULES, "few rules count");
+        let (mut deciding, mut counting) = (Vec::new(), Vec::new());
+        let mut mask = Packed::default();
+        for (position, rule) in rules.iter().enumerate() {
+            let cases = match rule.action {
+                Action::Count => &mut counting,
+                Action::Allow | Action::Deny => &mut deciding,
+            };
+            for tests in &rule.cases {
+                tests.iter().for_each(|test| mask.add_test(test));
+                cases.push(Case {
+                    rule: position as u32,
+                    tests: tests.as_slice().into(),
+                });
+            }
+        }
+        Self {
+            classifier: Classifier::new(deciding.clone()),
+            deciding: deciding.into(),
+            counting: counting.into(),
+            rules: rules.iter().map(|rule| (rule.action, rule.hit)).collect(),
+            default: (default, default_hit),
+            mask,
+        }
+    }
+
+    /// The bits of a key that its decisions depend on.
+    #[must_use]
+    #[inline]
+    pub fn mask(&self) -> &Packed {
+        &self.mask
+    }
+
+    /// What the worst frame costs, rules that count not included.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.classifier.cost()
+    }
+
+    /// Whether a frame may pass; adds the counters of the rules that it met.
+    #[inline]
+    pub fn allows(&self, key: &Key, hits: &mut Hits) -> bool {
+        self.conclude(key, self.classifier.first_match(key), hits)
+    }
+
+    /// The reference of [`allows`](Self::allows): looks at every rule.
+    pub fn allows_by_looking_at_each(&self, key: &Key, hits: &mut Hits) -> bool {
+        self.conclude(key, case::first_match(&self.deciding, key), hits)
+    }
+
+    fn conclude(&self, key: &Key, rule: Option<u32>, hits: &mut Hits) -> bool {
+        let end = rule.unwrap_or(u32::MAX);
+        let mut last = None;
+        for case in self.counting.iter().take_while(|case| case.rule < end) {
+            if last != Some(case.rule) && case.matches(key) {
+                last = Some(case.rule);
+                hits.push(self.rules[case.rule as usize].1);
+            }
+        }
+        let (action, hit) = rule.map_or(self.default, |rule| self.rules[rule as usize]);
+        hits.push(hit);
+        action == Action::Allow
+    }
+}
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

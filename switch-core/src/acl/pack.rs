@@ -1,0 +1,175 @@
+//! The fields of a [`Key`] in seven words: what a flow is told from others by.
+
+use super::{
+    case::Test,
+    key::{Field, Key},
+};
+use crate::{
+    limits::NetworkIndex,
+    wire::{layer2::Layer2, packet::Packet},
+};
+
+/// Words of a packed key.
+pub const WORDS: usize = 7;
+
+/// A key without gaps. Also a mask over one: the bits that something asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Packed(pub [u64; WORDS]);
+
+/// The word and the lowest bit of a field.
+const fn place(field: Field) -> (usize, u32) {
+    match field {
+        Field::SourceHigh => (0, 0),
+        Field::SourceLow => (1, 0),
+        Field::DestinationHigh => (2, 0),
+        Field::DestinationLow => (3, 0),
+        Field::SourceMac => (4, 0),
+        Field::Ethertype => (4, 48),
+        Field::DestinationMac => (5, 0),
+        Field::Network => (5, 48),
+        Field::SourcePort => (6, 0),
+        Field::DestinationPort => (6, 16),
+        Field::Protocol => (6, 32),
+        Field::TcpFlags => (6, 40),
+        Field::Dscp => (6, 48),
+        Field::Fragment => (6, 54),
+        Field::Transport => (6, 56),
+        Field::Pcp => (6, 57),
+    }
+}
+
+/// The bits that a field takes.
+const fn bits(field: Field) -> u64 {
+    u64::MAX >> field.largest().leading_zeros()
+}
+
+impl Packed {
+    /// The packed key of a frame.
+    #[must_use]
+    #[inline]
+    pub fn new(network: NetworkIndex, header: &Layer2, packet: &Packet) -> Self {
+        let transport = packet.transport.unwrap_or_default();
+        let pcp = header.tag.map_or(0, |tag| u64::from(tag.tci().0 >> 13));
+        Self([
+            (packet.source >> 64) as u64,
+            packet.source as u64,
+            (packet.destination >> 64) as u64,
+            packet.destination as u64,
+            header.source.to_u64() | u64::from(header.ethertype) << 48,
+            header.destination.to_u64() | (network.get() as u64) << 48,
+            u64::from(transport.source)
+                | u64::from(transport.destination) << 16
+                | u64::from(packet.protocol) << 32
+                | u64::from(transport.tcp_flags) << 40
+                | u64::from(packet.traffic_class >> 2) << 48
+                | (packet.fragment as u64) << 54
+                | u64::from(packet.transport.is_some()) << 56
+                | pcp << 57,
+        ])
+    }
+
+    /// The key, field by field.
+    #[must_use]
+    pub fn unpack(&self) -> Key {
+        let mut key = Key::default();
+        for field in Field::ALL {
+            key.set(field, self.get(field));
+        }
+        key
+    }
+
+    /// One field.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, field: Field) -> u64 {
+        let (word, shift) = place(field);
+        self.0[word] >> shift & bits(field)
+    }
+
+    /// These bits of a field, too.
+    pub fn add(&mut self, field: Field, more: u64) {
+        let (word, shift) = place(field);
+        self.0[word] |= (more & bits(field)) << shift;
+    }
+
+    /// The bits that a condition looks at.
+    pub fn add_test(&mut self, test: &Test) {
+        match test {
+            Test::Range { field, mask, .. } => self.add(*field, *mask),
+            Test::InSet { high, low, .. } => {
+                self.add(*low, u64::MAX);
+                if let Some(high) = high {
+                    self.add(*high, u64::MAX);
+                }
+            }
+        }
+    }
+
+    /// The bits of both masks.
+    #[must_use]
+    #[inline]
+    pub fn union(mut self, other: &Self) -> Self {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            *own |= other;
+        }
+        self
+    }
+
+    /// Only what the mask asks for.
+    #[must_use]
+    #[inline]
+    pub fn masked(mut self, mask: &Self) -> Self {
+        for (own, mask) in self.0.iter_mut().zip(mask.0) {
+            *own &= mask;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_overlap_and_come_back() {
+        let mut all = Packed::default();
+        for field in Field::ALL {
+            let mut one = Packed::default();
+            one.add(field, u64::MAX);
+            assert_eq!(one.get(field), bits(field), "{field:?}");
+            assert_eq!(all.masked(&one), Packed::default(), "{field:?} overlaps");
+            all = all.union(&one);
+        }
+        for field in Field::ALL {
+            assert_eq!(all.get(field), bits(field), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_packs_to_what_its_key_has() {
+        use crate::wire::{ip::Fragment, l4::Transport, packet::Family, vlan};
+        let bytes = [
+            0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 2, 3, 4, 5, 6, 7, 0x81, 0, 0xef, 0xfe, 0x86, 0xdd,
+        ];
+        let header = Layer2::parse(&bytes).expect("long enough");
+        assert_eq!(header.tag.map(|tag| tag.tpid()), Some(vlan::Tpid::Customer));
+        let packet = Packet {
+            family: Family::Ipv6,
+            source: u128::MAX - 7,
+            destination: u128::MAX / 3,
+            traffic_class: 0xb9,
+            protocol: 0xa5,
+            fragment: Fragment::First,
+            transport: Some(Transport {
+                source: 0xfedc,
+                destination: 0x1234,
+                tcp_flags: 0x9b,
+            }),
+            payload_start: 40,
+            payload_end: 60,
+        };
+        let network = NetworkIndex::new(4095);
+        let expected = Key::new(network, &header, &packet);
+        assert_eq!(Packed::new(network, &header, &packet).unpack(), expected);
+    }
+}

@@ -1,0 +1,438 @@
+//! The flow table of one worker: verdicts that policy has given, by all that they depend on.
+//!
+//! One thread, the worker, looks up and inserts; any number of others read entries meanwhile, for
+//! people. A place has two cache lines: a key and a value. Eight places make a set, whose
+//! fingerprints, owners and times are in one line of their own, so that a look-up that finds what
+//! it seeks touches three lines. A keyed hash chooses the set, so no sender of frames chooses it.
+//!
+//! **Bounded and fair.** A flow that finds its set full takes the place of an idle one. If there is
+//! none, that port gives one up which has the most flows in the set, its own sender in case of a
+//! tie: so a port that sends ever new flows takes places from others only until it has as many as
+//! they have, and then its own.
+//!
+//! **Never wrong.** A key has all bits that the verdict may depend on, and the generation of the
+//! configuration that gave it. There is nothing to be invalidated: old entries are never met again
+//! and become idle.
+
+use crate::{
+    clock::Tick,
+    limits::{FLOW_IDLE_S, PortIndex},
+    sync::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+        fence,
+    },
+};
+
+/// Words of a key.
+pub const KEY_WORDS: usize = 8;
+/// Places of a set.
+const WAYS: usize = 8;
+/// Most counters of hits that an entry keeps; a verdict with more is given anew for each frame.
+pub const MOST_HITS: usize = 8;
+const HIT_WORDS: usize = MOST_HITS / 2;
+
+/// All that a verdict may depend on, and whose configuration it was.
+pub type FlowKey = [u64; KEY_WORDS];
+
+/// What policy says about a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// It may pass.
+    pub allowed: bool,
+    hits: [u32; MOST_HITS],
+    count: u8,
+}
+
+impl Verdict {
+    /// A verdict, and the counters to add frames to; none where there are too many to keep.
+    #[must_use]
+    pub fn new(allowed: bool, hits: &[u32]) -> Option<Self> {
+        let mut kept = [0; MOST_HITS];
+        kept.get_mut(..hits.len())?.copy_from_slice(hits);
+        Some(Self {
+            allowed,
+            hits: kept,
+            count: hits.len() as u8,
+        })
+    }
+
+    /// The counters to add frames to.
+    #[must_use]
+    #[inline]
+    pub fn hits(&self) -> &[u32] {
+        &self.hits[..usize::from(self.count).min(MOST_HITS)]
+    }
+
+    fn to_words(self) -> [u64; 1 + HIT_WORDS] {
+        let mut words = [0; 1 + HIT_WORDS];
+        words[0] = u64::from(self.allowed) | u64::from(self.count) << 8;
+        for (word, pair) in words[1..].iter_mut().zip(self.hits.chunks_exact(2)) {
+            *word = u64::from(pair[0]) | u64::from(pair[1]) << 32;
+        }
+        words
+    }
+
+    fn of_words(words: [u64; 1 + HIT_WORDS]) -> Self {
+        let mut hits = [0; MOST_HITS];
+        for (pair, word) in hits.chunks_exact_mut(2).zip(&words[1..]) {
+            (pair[0], pair[1]) = (*word as u32, (*word >> 32) as u32);
+        }
+        Self {
+            allowed: words[0] & 1 != 0,
+            hits,
+            count: (words[0] >> 8) as u8,
+        }
+    }
+}
+
+/// The line of a set: for each place 16 bits of the hash, never 0 while it is used, the port that
+/// caused the flow, and the tick of its last frame.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Set([AtomicU64; WAYS]);
+
+/// The line of a key.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct KeyLine([AtomicU64; KEY_WORDS]);
+
+/// The line of a value.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct ValueLine {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    /// In the upper half the tick of the first frame, in the lower one a number that is odd while
+    /// the place gets another flow.
+    begun: AtomicU64,
+    verdict: [AtomicU64; 1 + HIT_WORDS],
+}
+
+const _: () = assert!(size_of::<Set>() == 64 && size_of::<KeyLine>() == 64);
+const _: () = assert!(size_of::<ValueLine>() == 64);
+
+#[derive(Debug, Default)]
+struct Place {
+    key: KeyLine,
+    value: ValueLine,
+}
+
+/// What a place's word in the set's line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tag(u64);
+
+impl Tag {
+    const fn new(fingerprint: u16, port: u16, seen: Tick) -> Self {
+        Self((fingerprint as u64) << 48 | (port as u64) << 32 | seen.0 as u64)
+    }
+
+    const fn fingerprint(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    const fn port(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    const fn seen(self) -> Tick {
+        Tick(self.0 as u32)
+    }
+
+    const fn is_used(self) -> bool {
+        self.fingerprint() != 0
+    }
+
+    fn is_idle(self, now: Tick) -> bool {
+        !self.is_used() || now.since(self.seen()) > FLOW_IDLE_S
+    }
+}
+
+/// A flow, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// What it is told from others by.
+    pub key: FlowKey,
+    /// The port whose frames these are.
+    pub sender: PortIndex,
+    /// What becomes of them.
+    pub verdict: Verdict,
+    /// Frames so far.
+    pub frames: u64,
+    /// Bytes so far, as they were received.
+    pub bytes: u64,
+    /// When the first came.
+    pub first_seen: Tick,
+    /// When the last came.
+    pub last_seen: Tick,
+}
+
+/// How often what happened, since the table was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Frames whose flow was known.
+    pub found: u64,
+    /// Flows that were entered.
+    pub entered: u64,
+    /// Flows that made place for others while they were not idle.
+    pub evicted: u64,
+}
+
+/// A flow table.
+#[derive(Debug)]
+pub struct FlowTable {
+    sets: Box<[Set]>,
+    places: Box<[Place]>,
+    /// Places of a set that are used: all but in tables that are smaller than a set.
+    ways: usize,
+    secrets: [u64; KEY_WORDS],
+    found: AtomicU64,
+    entered: AtomicU64,
+    evicted: AtomicU64,
+}
+
+/// Where a key is or would be, hashed once.
+#[derive(Clone, Copy, Debug)]
+struct Hashed {
+    set: usize,
+    fingerprint: u16,
+    spread: usize,
+}
+
+/// Adds to a counter that one thread writes.
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
+}
+
+impl FlowTable {
+    /// A table with places for so many flows, rounded up to a power of two of at least a set
+    /// unless it is smaller than one. `hash_key` should be random and stay secret.
+    ///
+    /// # Panics
+    /// When the capacity is 0.
+    #[must_use]
+    pub fn new(capacity: usize, hash_key: [u64; 2]) -> Self {
+        assert!(capacity > 0, "a table has a place");
+        let sets = capacity.div_ceil(WAYS).next_power_of_two();
+        let mut secrets = [0; KEY_WORDS];
+        let mut state = hash_key[0];
+        for secret in &mut secrets {
+            state = spread(state ^ hash_key[1]).wrapping_add(hash_key[0]);
+            *secret = state;
+        }
+        Self {
+            sets: (0..sets).map(|_| Set::default()).collect(),
+            places: (0..sets * WAYS).map(|_| Place::default()).collect(),
+            ways: capacity.min(WAYS),
+            secrets,
+            found: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// Flows that have a place at the same time.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.sets.len() * self.ways
+    }
+
+    /// Each pair of words is multiplied, with a secret in each, and both halves of the products
+    /// are used; then once more (the construction of wyhash).
+    #[inline]
+    fn hash(&self, key: &FlowKey) -> Hashed {
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let mut hash = self.secrets[7];
+        for pair in 0..KEY_WORDS / 2 {
+            let (left, right) = (2 * pair, 2 * pair + 1);
+            let (a, b) = (
+                key[left] ^ self.secrets[left],
+                key[right] ^ self.secrets[right],
+            );
+            hash = hash.rotate_left(23) ^ fold(a, b);
+        }
+        hash = fold(hash ^ self.secrets[0], self.secrets[1] | 1);
+        Hashed {
+            set: hash as usize & (self.sets.len() - 1),
+            fingerprint: (hash >> 48) as u16 | 1,
+            spread: (hash >> 40) as usize % WAYS,
+        }
+    }
+
+    /// The verdict on a flow that is known; counts the frame. For the worker alone.
+    #[inline]
+    pub fn find(&self, key: &FlowKey, size: usize, now: Tick) -> Option<Verdict> {
+        let hashed = self.hash(key);
+        let set = &self.sets[hashed.set];
+        for way in 0..self.ways {
+            let tag = Tag(set.0[way].load(Relaxed));
+            if tag.fingerprint() != hashed.fingerprint {
+                continue;
+            }
+            let place = &self.places[hashed.set * WAYS + way];
+            let same = place
+                .key
+                .0
+                .iter()
+                .zip(key)
+                .all(|(own, word)| own.load(Relaxed) == *word);
+            if !same {
+                continue;
+            }
+            if tag.is_idle(now) {
+                // It had left; what comes now is a new flow in its old place.
+                place.restart(now);
+            }
+            if tag.seen() != now {
+                let renewed = Tag::new(hashed.fingerprint, tag.port(), now);
+                set.0[way].store(renewed.0, Relaxed);
+            }
+            add(&place.value.frames, 1);
+            add(&place.value.bytes, size as u64);
+            add(&self.found, 1);
+            return Some(place.value.verdict());
+        }
+        None
+    }
+
+    /// Enters a flow that [`find`](Self::find) did not find, with its first frame. For the worker
+    /// alone.
+    pub fn insert(
+        &self,
+        key: &FlowKey,
+        sender: PortIndex,
+        verdict: &Verdict,
+        size: usize,
+        now: Tick,
+    ) {
+        let hashed = self.hash(key);
+        let sender = sender.get() as u16;
+        let set = &self.sets[hashed.set];
+        let tags = std::array::from_fn(|way| Tag(set.0[way].load(Relaxed)));
+        let way = choose(&tags, self.ways, sender, hashed.spread, now);
+        if !tags[way].is_idle(now) {
+            add(&self.evicted, 1);
+        }
+        // Nobody takes the old tag for that of the new flow: it is gone before the place changes.
+        set.0[way].store(0, Relaxed);
+        self.places[hashed.set * WAYS + way].fill(key, verdict, size, now);
+        let tag = Tag::new(hashed.fingerprint, sender, now);
+        set.0[way].store(tag.0, Release);
+        add(&self.entered, 1);
+    }
+
+    /// The flows that are not idle, in no order. For any thread; a flow that is just being replaced
+    /// is left out.
+    pub fn flows(&self, now: Tick) -> impl Iterator<Item = Flow> + '_ {
+        let places = self.sets.iter().enumerate().flat_map(|(index, set)| {
+            let places = &self.places[index * WAYS..][..WAYS];
+            set.0.iter().zip(places)
+        });
+        places.filter_map(move |(word, place)| {
+            let tag = Tag(word.load(Acquire));
+            let flow = place.read(tag)?;
+            // A later frame may have changed the time, nothing else.
+            let stayed = word.load(Relaxed) >> 32 == tag.0 >> 32;
+            (stayed && !tag.is_idle(now)).then_some(flow)
+        })
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events {
+            found: self.found.load(Relaxed),
+            entered: self.entered.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+        }
+    }
+}
+
+/// The place that a new flow of a port gets: a free or idle one, else the oldest of the port that
+/// has most, its own if there are several such.
+fn choose(tags: &[Tag; WAYS], ways: usize, sender: u16, start: usize, now: Tick) -> usize {
+    if let Some(free) = (0..ways).find(|way| tags[*way].is_idle(now)) {
+        return free;
+    }
+    let count = |port: u16| tags[..ways].iter().filter(|tag| tag.port() == port).count();
+    // From a place that the hash chooses, so that places of the same age take turns.
+    let order = (0..ways).map(|step| (start + step) % ways);
+    let weight = |way: &usize| {
+        let port = tags[*way].port();
+        (count(port), port == sender, now.since(tags[*way].seen()))
+    };
+    order.max_by_key(weight).unwrap_or(0)
+}
+
+impl Place {
+    fn fill(&self, key: &FlowKey, verdict: &Verdict, size: usize, now: Tick) {
+        let before = self.value.begun.load(Relaxed);
+        let odd = before as u32 | 1;
+        self.value
+            .begun
+            .store(before >> 32 << 32 | u64::from(odd), Relaxed);
+        fence(Release);
+        for (own, word) in self.key.0.iter().zip(key) {
+            own.store(*word, Relaxed);
+        }
+        for (own, word) in self.value.verdict.iter().zip(verdict.to_words()) {
+            own.store(word, Relaxed);
+        }
+        self.value.frames.store(1, Relaxed);
+        self.value.bytes.store(size as u64, Relaxed);
+        let begun = u64::from(now.0) << 32 | u64::from(odd.wrapping_add(1));
+        self.value.begun.store(begun, Release);
+    }
+
+    /// The same flow begins once more.
+    fn restart(&self, now: Tick) {
+        self.value.frames.store(0, Relaxed);
+        self.value.bytes.store(0, Relaxed);
+        let begun = self.value.begun.load(Relaxed) as u32;
+        self.value
+            .begun
+            .store(u64::from(now.0) << 32 | u64::from(begun), Release);
+    }
+
+    /// What is here, unless it is just changing.
+    fn read(&self, tag: Tag) -> Option<Flow> {
+        let begun = self.value.begun.load(Acquire);
+        if !tag.is_used() || begun & 1 != 0 {
+            return None;
+        }
+        let flow = Flow {
+            key: std::array::from_fn(|word| self.key.0[word].load(Relaxed)),
+            sender: PortIndex::new(usize::from(tag.port())),
+            verdict: self.value.verdict(),
+            frames: self.value.frames.load(Relaxed),
+            bytes: self.value.bytes.load(Relaxed),
+            first_seen: Tick((begun >> 32) as u32),
+            last_seen: tag.seen(),
+        };
+        fence(Acquire);
+        (self.value.begun.load(Relaxed) == begun).then_some(flow)
+    }
+}
+
+impl ValueLine {
+    #[inline]
+    fn verdict(&self) -> Verdict {
+        Verdict::of_words(std::array::from_fn(|word| self.verdict[word].load(Relaxed)))
+    }
+}
+
+/// Makes a number with many different bits of one that a test made up (the finaliser of
+/// splitmix64).
+fn spread(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+#[cfg(test)]
+#[path = "flow/tests.rs"]
+mod tests;

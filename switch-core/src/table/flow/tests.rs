@@ -1,0 +1,196 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Tick = Tick(1000);
+
+fn port(number: usize) -> PortIndex {
+    PortIndex::new(number)
+}
+
+fn key(number: u64) -> FlowKey {
+    [number, 0, 7, 0, 0, number << 20, 0, 1]
+}
+
+fn verdict(number: u64) -> Verdict {
+    Verdict::new(number.is_multiple_of(2), &[number as u32, 5]).expect("few hits")
+}
+
+#[test]
+fn what_is_entered_is_found_and_counted() {
+    let table = FlowTable::new(64, [1, 2]);
+    assert_eq!(table.find(&key(1), 60, NOW), None);
+    table.insert(&key(1), port(3), &verdict(1), 60, NOW);
+    assert_eq!(table.find(&key(1), 100, Tick(1005)), Some(verdict(1)));
+    assert_eq!(table.find(&key(2), 100, NOW), None);
+    let flows: Vec<_> = table.flows(Tick(1006)).collect();
+    let expected = Flow {
+        key: key(1),
+        sender: port(3),
+        verdict: verdict(1),
+        frames: 2,
+        bytes: 160,
+        first_seen: NOW,
+        last_seen: Tick(1005),
+    };
+    assert_eq!(flows, [expected]);
+}
+
+#[test]
+fn every_word_of_a_key_counts() {
+    let table = FlowTable::new(1024, [1, 2]);
+    table.insert(&key(1), port(0), &verdict(1), 60, NOW);
+    for bit in 0..KEY_WORDS * 64 {
+        let mut other = key(1);
+        other[bit / 64] ^= 1 << (bit % 64);
+        assert_eq!(table.find(&other, 60, NOW), None, "bit {bit}");
+    }
+}
+
+#[test]
+fn verdicts_with_few_hits_are_kept_and_others_are_not() {
+    for count in 0..=MOST_HITS {
+        let hits: Vec<u32> = (0..count as u32).map(|hit| hit * 1000 + 1).collect();
+        let kept = Verdict::new(true, &hits).expect("few hits");
+        assert_eq!(Verdict::of_words(kept.to_words()), kept);
+        assert_eq!(kept.hits(), hits);
+    }
+    assert_eq!(Verdict::new(true, &[0; MOST_HITS + 1]), None);
+}
+
+#[test]
+fn idle_flows_leave_and_begin_anew() {
+    let table = FlowTable::new(8, [1, 2]);
+    table.insert(&key(1), port(0), &verdict(1), 60, NOW);
+    let (last, gone) = (Tick(1000 + FLOW_IDLE_S), Tick(1001 + FLOW_IDLE_S));
+    assert_eq!(table.flows(last).count(), 1);
+    assert_eq!(table.flows(gone).count(), 0);
+    assert_eq!(table.find(&key(1), 60, gone), Some(verdict(1)));
+    let flow = table.flows(gone).next().expect("a flow");
+    assert_eq!(
+        (flow.frames, flow.first_seen, flow.last_seen),
+        (1, gone, gone)
+    );
+}
+
+#[test]
+fn a_table_with_one_place_has_the_last_flow() {
+    let table = FlowTable::new(1, [1, 2]);
+    assert_eq!(table.capacity(), 1);
+    for number in 0..100 {
+        table.insert(&key(number), port(0), &verdict(number), 60, NOW);
+        assert_eq!(table.find(&key(number), 60, NOW), Some(verdict(number)));
+        assert_eq!(table.flows(NOW).count(), 1);
+    }
+    assert_eq!(table.events().evicted, 99);
+}
+
+/// A million flows of one port, against ten steady ones of each of three others: each keeps what it
+/// has wherever it has no more than its share of a set.
+#[test]
+fn a_port_that_sends_ever_new_flows_does_not_drive_out_others() {
+    let table = FlowTable::new(4096, [1, 2]);
+    let steady = |number: u64| key(1 << 40 | number);
+    for number in 0..300 {
+        table.insert(
+            &steady(number),
+            port(number as usize % 3),
+            &verdict(1),
+            60,
+            NOW,
+        );
+    }
+    for number in 0..1_000_000 {
+        table.insert(&key(number), port(9), &verdict(0), 60, NOW);
+    }
+    let left = (0..300).filter(|number| table.find(&steady(*number), 60, NOW).is_some());
+    assert_eq!(left.count(), 300);
+    // With a table full of somebody else's flows, a port still gets a place in every set.
+    for number in 0..300 {
+        table.insert(&key(2 << 40 | number), port(4), &verdict(1), 60, NOW);
+        assert!(table.find(&key(2 << 40 | number), 60, NOW).is_some());
+    }
+}
+
+#[test]
+fn the_sets_are_filled_evenly_by_flows_that_differ_little() {
+    let table = FlowTable::new(4096, [0, 0]);
+    let sets = table.sets.len();
+    for shift in [0, 8, 16, 32, 48] {
+        for word in 0..KEY_WORDS {
+            let mut counts = vec![0_usize; sets];
+            for number in 0..8 * sets as u64 {
+                let mut key = [0; KEY_WORDS];
+                key[word] = number << shift;
+                counts[table.hash(&key).set] += 1;
+            }
+            let most = counts.iter().max().copied().unwrap_or_default();
+            assert!(
+                most <= 32,
+                "word {word} shift {shift}: {most} in one set, 8 on average"
+            );
+        }
+    }
+}
+
+proptest! {
+    /// Whatever happens, a verdict that is found is the one that was entered for this key last.
+    #[test]
+    fn it_agrees_with_a_map(
+        capacity in 1..40_usize,
+        steps in prop::collection::vec((0..60_u64, 0..4_usize, 0..30_u32), 1..400),
+    ) {
+        let table = FlowTable::new(capacity, [3, 4]);
+        let mut map: HashMap<u64, (u64, u64)> = HashMap::new();
+        let mut now = NOW;
+        for (step, (number, sender, pass)) in steps.into_iter().enumerate() {
+            now = Tick(now.0 + pass);
+            let step = step as u64;
+            match table.find(&key(number), 60, now) {
+                Some(found) => {
+                    let (entered, _) = map[&number];
+                    prop_assert_eq!(found, verdict(entered));
+                }
+                None => {
+                    table.insert(&key(number), port(sender), &verdict(step), 60, now);
+                    map.insert(number, (step, u64::from(now.0)));
+                    prop_assert_eq!(table.find(&key(number), 60, now), Some(verdict(step)));
+                }
+            }
+            prop_assert!(table.flows(now).count() <= table.capacity());
+        }
+    }
+}
+
+/// A thread that reads while the worker inserts sees no flow that is of two.
+#[test]
+fn readers_see_whole_flows() {
+    let table = FlowTable::new(8, [1, 2]);
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for number in 0..300_000_u64 {
+                table.insert(
+                    &key(number),
+                    port((number % 5) as usize),
+                    &verdict(number),
+                    60,
+                    NOW,
+                );
+            }
+        });
+        let mut seen = 0;
+        while !worker.is_finished() {
+            for flow in table.flows(NOW) {
+                let number = flow.key[0];
+                assert_eq!(flow.key, key(number));
+                assert_eq!(flow.verdict, verdict(number));
+                assert_eq!(flow.sender, port((number % 5) as usize));
+                assert_eq!((flow.frames, flow.bytes), (1, 60));
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "the reader has read");
+    });
+}
