@@ -160,6 +160,103 @@ pub struct FdbEntry {
     pub age_s: Option<u32>,
 }
 
+/// An element of `GET /v1/acl`: a rule of an access control list, or a list's default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclRule {
+    /// The list.
+    pub acl: String,
+    /// The rule's position in it, from 1; null for the default.
+    pub rule: Option<usize>,
+    /// Where it begins in the configuration; null for the default.
+    pub line: Option<usize>,
+    /// Its name in the configuration; null without one.
+    pub name: Option<String>,
+    /// `allow`, `deny` or `count`.
+    pub action: String,
+    /// What it says, in one line.
+    pub text: String,
+    /// Frames that it was about, since it is there.
+    pub frames: u64,
+    /// Their bytes, without FCS, as they were received.
+    pub bytes: u64,
+}
+
+/// Where an access control list is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclPlace {
+    /// `port/NAME` or `network/NAME`.
+    pub scope: String,
+    /// `from_port`: into the switch; `to_port`: out of the switch.
+    pub direction: String,
+}
+
+/// The answer of `GET /v1/acl/{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclDetail {
+    /// The name in the configuration.
+    pub name: String,
+    /// What is done with frames that no rule decides about: `allow` or `deny`.
+    pub default: String,
+    /// Where it is attached.
+    pub attached: Vec<AclPlace>,
+    /// Comparisons on the way to a decision, for the worst frame; null while attached nowhere.
+    pub worst_comparisons: Option<usize>,
+    /// Rules that are tried for the worst frame; null while it is attached nowhere.
+    pub worst_rules: Option<usize>,
+    /// Its rules in their order, and its default.
+    pub rules: Vec<AclRule>,
+}
+
+/// An element of `GET /v1/flows`: frames that policy treats alike at one place. A field is null
+/// where no rule there asks for it; frames of one flow may differ in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The worker that keeps it. What comes by several queues may be at several workers.
+    pub worker: usize,
+    /// `from_port`: into the switch; `to_port`: out of the switch.
+    pub direction: String,
+    /// The port where it enters or leaves.
+    pub port: String,
+    /// The port whose frames these are.
+    pub sender: String,
+    /// The network.
+    pub network: String,
+    /// `allow` or `deny`.
+    pub verdict: String,
+    /// Source MAC address.
+    pub source_mac: Option<String>,
+    /// Destination MAC address.
+    pub destination_mac: Option<String>,
+    /// The EtherType behind the outer tag, as in `0x0800`.
+    pub ethertype: Option<String>,
+    /// IP source, or ARP's sender.
+    pub source: Option<String>,
+    /// IP destination, or ARP's target.
+    pub destination: Option<String>,
+    /// IP protocol, or ARP operation.
+    pub protocol: Option<u8>,
+    /// Source port, or ICMP type.
+    pub source_port: Option<u16>,
+    /// Destination port, or ICMP code.
+    pub destination_port: Option<u16>,
+    /// TCP flags, FIN lowest.
+    pub tcp_flags: Option<u8>,
+    /// Differentiated services code point.
+    pub dscp: Option<u8>,
+    /// `no`, `first` or `later`.
+    pub fragment: Option<String>,
+    /// Priority code point.
+    pub pcp: Option<u8>,
+    /// Frames so far.
+    pub frames: u64,
+    /// Bytes so far, without FCS, as they were received.
+    pub bytes: u64,
+    /// Seconds since the first frame.
+    pub age_s: u32,
+    /// Seconds since the last frame.
+    pub idle_s: u32,
+}
+
 /// An element of `GET /v1/workers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
@@ -278,6 +375,12 @@ pub struct Reloaded {
     pub networks_added: Vec<String>,
     /// Networks that are gone.
     pub networks_removed: Vec<String>,
+    /// Networks whose frames have to pass other lists.
+    #[serde(default)]
+    pub networks_changed: Vec<String>,
+    /// Access control lists that are new, gone or different.
+    #[serde(default)]
+    pub acls_changed: Vec<String>,
 }
 
 /// The body of every answer that is an error.

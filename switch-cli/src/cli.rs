@@ -53,7 +53,7 @@ enum Command {
         /// The configuration
         file: PathBuf,
     },
-    /// List ports, networks, addresses, policers, counters or workers
+    /// List ports, networks, addresses, policers, rules, flows, counters or workers
     #[command(after_help = "Examples:\n  shunt get ports\n  shunt get fdb -o json")]
     Get {
         /// What to list
@@ -64,10 +64,10 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show all about one port or network
+    /// Show all about one port, network or access control list
     #[command(after_help = "Example:\n  shunt describe port guest-a")]
     Describe {
-        /// A port or a network
+        /// A port, a network or an access control list
         what: Described,
         /// Its name in the configuration
         name: String,
@@ -121,6 +121,8 @@ enum What {
     Networks,
     Fdb,
     Qos,
+    Acl,
+    Flows,
     Counters,
     Workers,
 }
@@ -129,6 +131,7 @@ enum What {
 enum Described {
     Port,
     Network,
+    Acl,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -239,6 +242,8 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Networks => "networks",
         What::Fdb => "fdb",
         What::Qos => "qos",
+        What::Acl => "acl",
+        What::Flows => "flows",
         What::Counters => "counters",
         What::Workers => "workers",
     };
@@ -252,6 +257,8 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Networks => render::networks(&client.list(&path)?),
         What::Fdb => render::fdb(&client.list(&path)?),
         What::Qos => render::policers(&client.list(&path)?),
+        What::Acl => render::acl(&client.list(&path)?),
+        What::Flows => render::flows(&client.list(&path)?),
         What::Counters => render::counters(&client.list(&path)?, all),
         What::Workers => render::workers(&client.list(&path)?),
     })
@@ -261,6 +268,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
     let collection = match what {
         Described::Port => "ports",
         Described::Network => "networks",
+        Described::Acl => "acl",
     };
     let path = format!("/v1/{collection}/{}", client::escape(name));
     if output == Output::Json {
@@ -269,6 +277,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
     print(&match what {
         Described::Port => client::describe::port(&client.get(&path)?),
         Described::Network => client::describe::network(&client.get(&path)?),
+        Described::Acl => client::describe::acl(&client.get(&path)?),
     })
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex};
+use crate::limits::{MAX_HITS, MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex};
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -59,6 +59,22 @@ drop_reasons! {
     VidNotMember = "vid_not_member",
     /// A further tag would come to light where the frame is or leaves untagged (VLAN hopping).
     HiddenTag = "hidden_tag",
+    /// Its ARP, IP or transport header is cut short, lies or deceives, or it hides what it carries
+    /// behind a priority tag or in an LLC header, where an access control list or the port's
+    /// security has to know.
+    Malformed = "malformed",
+    /// From, or about, a MAC address that this port does not have; see `allowed_macs`.
+    MacNotAllowed = "mac_not_allowed",
+    /// From, or about, an IP address that this port does not have; see `allowed_addresses`.
+    AddressNotAllowed = "address_not_allowed",
+    /// From a DHCP or DHCPv6 server, which this port may not have; see `dhcp_server`.
+    DhcpServerGuard = "dhcp_server_guard",
+    /// A router advertisement or redirect, which this port may not send; see
+    /// `router_advertisements`.
+    RouterGuard = "router_guard",
+    /// Denied by an access control list on the way into the switch, from this port; see
+    /// `acl_from_port`.
+    AclFromPort = "acl_from_port",
     /// Over the rate that `police_from_port` allows the port, or its network.
     PolicedFromPort = "policed_from_port",
     /// The port has as many addresses as its `mac_limit` allows, and this source is a new one.
@@ -73,6 +89,9 @@ drop_reasons! {
     UplinkToUplink = "uplink_to_uplink",
     /// There is no other port in the network to send it to.
     NoDestination = "no_destination",
+    /// Denied by an access control list on the way out of the switch, to this port; see
+    /// `acl_to_port`.
+    AclToPort = "acl_to_port",
     /// Longer than the MTU of the port that it should leave by.
     MtuExceeded = "mtu_exceeded",
     /// Over the rate that `police_to_port` allows the port that it should leave by, or its network.
@@ -144,10 +163,20 @@ impl PortCounters {
     }
 }
 
+/// What one worker did because of a rule.
+#[derive(Debug, Default)]
+pub struct HitCounters {
+    /// Frames that met it.
+    pub frames: Counter,
+    /// Their bytes, without FCS, as they were received.
+    pub bytes: Counter,
+}
+
 /// What one worker did.
 #[derive(Debug)]
 pub struct WorkerCounters {
     ports: Box<[PortCounters]>,
+    hits: Box<[HitCounters]>,
     flooded: Box<[Counter]>,
     /// Frames made by copying one that goes to several ports.
     pub copies: Counter,
@@ -170,6 +199,7 @@ impl Default for WorkerCounters {
         let counter = Counter::default;
         Self {
             ports: (0..MAX_PORTS).map(|_| PortCounters::default()).collect(),
+            hits: (0..MAX_HITS).map(|_| HitCounters::default()).collect(),
             flooded: (0..MAX_NETWORKS).map(|_| Counter::default()).collect(),
             copies: counter(),
             frames: counter(),
@@ -190,11 +220,51 @@ impl WorkerCounters {
         &self.ports[port.get()]
     }
 
+    /// What the worker did because of the rule with this counter.
+    ///
+    /// # Panics
+    /// When there is no such counter.
+    #[must_use]
+    #[inline]
+    pub fn hit(&self, hit: u32) -> &HitCounters {
+        &self.hits[hit as usize]
+    }
+
     /// Frames of a network that went to all its ports.
     #[must_use]
     #[inline]
     pub fn flooded(&self, network: NetworkIndex) -> &Counter {
         &self.flooded[network.get()]
+    }
+}
+
+/// The sum over workers of what met a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HitTotals {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl HitTotals {
+    /// The sum over these workers of one counter.
+    #[must_use]
+    pub fn sum<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>, hit: u32) -> Self {
+        let hits = workers.into_iter().map(|worker| worker.hit(hit));
+        hits.fold(Self::default(), |sum, hits| Self {
+            frames: sum.frames + hits.frames.get(),
+            bytes: sum.bytes + hits.bytes.get(),
+        })
+    }
+
+    /// What was added since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            frames: self.frames - earlier.frames,
+            bytes: self.bytes - earlier.bytes,
+        }
     }
 }
 

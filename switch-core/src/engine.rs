@@ -6,8 +6,9 @@
 //! ([`Engine::manual`]); it is the same code.
 
 use std::{
+    collections::HashSet,
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,18 +16,23 @@ use std::{
 use crate::{
     clock::{Clock, Tick},
     config::snapshot::{Link, Ruleset, Snapshot},
-    counters::{PortTotals, WorkerCounters},
+    counters::{HitTotals, PortTotals, WorkerCounters},
     handoff::Handoff,
-    limits::{MAX_NETWORKS, MAX_PORTS, MAX_WORKERS, NetworkIndex, PortIndex, WorkerIndex},
+    limits::{
+        FLOWS_PER_WORKER, MAX_HITS, MAX_NETWORKS, MAX_PORTS, MAX_WORKERS, NetworkIndex, PortIndex,
+        WorkerIndex,
+    },
     mem::{FrameCache, Region},
     port::{
         Queue,
         core::{pin_current_thread, put_current_thread_first},
     },
     publish::{Answer, Mailboxes, Order},
-    table::fdb::Fdb,
+    table::{fdb::Fdb, flow::FlowTable},
     worker::{Shared, Turn, Worker},
 };
+
+mod flows;
 
 // What the engine's functions take and give, for users who know the library by this module.
 pub use crate::{
@@ -35,8 +41,12 @@ pub use crate::{
         meter::{Colour, MeterRates},
         policer::{Metered, Policer},
     },
-    table::fdb::{AddStaticError, Entry, Filter, Kind},
+    table::{
+        fdb::{AddStaticError, Entry, Filter, Kind},
+        flow::Events as FlowEvents,
+    },
 };
+pub use flows::FlowRecord;
 
 /// How long a worker that has had nothing to do goes on looking before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
@@ -119,10 +129,15 @@ pub struct Engine {
     /// By port, the worker of each of its queues.
     owners: Vec<Vec<WorkerIndex>>,
     generation: u64,
+    policy_generation: u64,
+    flow_capacity: usize,
+    hash_key: [u64; 2],
     /// By port, what stood in the counters when the port was added.
     baselines: Vec<PortTotals>,
     /// By network, the frames that were flooded when the network was added.
     flooded_before: Vec<u64>,
+    /// By counter of hits, what stood in it when its rule was added.
+    hits_before: Vec<HitTotals>,
     cache: FrameCache,
     precedence: io::Result<()>,
 }
@@ -151,7 +166,8 @@ impl Engine {
             match is_ready.recv() {
                 Ok(Ok(comes_first)) => precedence = precedence.and(comes_first),
                 Ok(Err(error)) => {
-                    let mut engine = Self::over(shared, Drive::Threads(threads, clock));
+                    let mut engine =
+                        Self::over(shared, Drive::Threads(threads, clock), options.hash_key);
                     engine.end_workers();
                     let text = format!("core {}: {error}", core.unwrap_or_default());
                     return Err(EngineError::Start(io::Error::new(error.kind(), text)));
@@ -160,7 +176,7 @@ impl Engine {
                 Err(_) => {}
             }
         }
-        let mut engine = Self::over(shared, Drive::Threads(threads, clock));
+        let mut engine = Self::over(shared, Drive::Threads(threads, clock), options.hash_key);
         engine.precedence = precedence;
         Ok(engine)
     }
@@ -180,10 +196,14 @@ impl Engine {
     /// When memory or descriptors run out.
     pub fn manual(options: &Options) -> Result<Self, EngineError> {
         let (shared, workers) = build(options)?;
-        Ok(Self::over(shared, Drive::Manual(workers, Duration::ZERO)))
+        Ok(Self::over(
+            shared,
+            Drive::Manual(workers, Duration::ZERO),
+            options.hash_key,
+        ))
     }
 
-    fn over(shared: Arc<Shared>, drive: Drive) -> Self {
+    fn over(shared: Arc<Shared>, drive: Drive, hash_key: [u64; 2]) -> Self {
         Self {
             cache: FrameCache::new(Arc::clone(&shared.pool)),
             load: vec![0; shared.counters.len()],
@@ -193,9 +213,13 @@ impl Engine {
             links: vec![Link::default(); MAX_PORTS],
             owners: vec![Vec::new(); MAX_PORTS],
             generation: 0,
+            policy_generation: 0,
+            flow_capacity: FLOWS_PER_WORKER,
+            hash_key,
             baselines: vec![PortTotals::default(); MAX_PORTS],
             flooded_before: vec![0; MAX_NETWORKS],
             precedence: Ok(()),
+            hits_before: vec![HitTotals::default(); MAX_HITS],
         }
     }
 
@@ -307,6 +331,16 @@ impl Engine {
             .sum()
     }
 
+    /// What met the rule with this counter, since the rule was added.
+    ///
+    /// # Panics
+    /// When there is no such counter.
+    #[must_use]
+    pub fn hits(&self, hit: u32) -> HitTotals {
+        let before = self.hits_before[hit as usize];
+        HitTotals::sum(&self.shared.counters, hit).since(before)
+    }
+
     /// Puts rules into force. Frames on ports that stay are not disturbed; a port that is gone
     /// is detached and its addresses are forgotten, as are those of networks that are gone.
     ///
@@ -327,11 +361,33 @@ impl Engine {
             self.flooded_before[network.get()] = self.flooded_ever(network);
         }
         rules.keep_policers(&before);
+        let had: HashSet<u32> = before.hits.iter().flatten().copied().collect();
+        for hit in rules.hits.iter().flatten().filter(|hit| !had.contains(hit)) {
+            self.hits_before[*hit as usize] = HitTotals::sum(&self.shared.counters, *hit);
+        }
         self.rules = Arc::new(rules);
+        self.policy_generation += 1;
+        self.make_room_for_flows();
         self.shared.fdb.set_ageing(self.rules.ageing_s);
         self.publish()?;
         self.forget_what_left(&before);
         Ok(())
+    }
+
+    /// How many flows each worker keeps; 0: none. It counts from when there is policy, and later
+    /// calls change nothing.
+    pub fn set_flow_capacity(&mut self, flows: usize) {
+        self.flow_capacity = flows;
+    }
+
+    /// Gives each worker its flow table, when it needs one for the first time.
+    fn make_room_for_flows(&self) {
+        if self.rules.policy.is_none() || self.flow_capacity == 0 {
+            return;
+        }
+        for table in &self.shared.flows {
+            table.get_or_init(|| FlowTable::new(self.flow_capacity, self.hash_key));
+        }
     }
 
     /// Brings the forwarding database in line with the rules: the static entries that they have
@@ -553,6 +609,7 @@ impl Engine {
         self.generation += 1;
         let snapshot = Arc::new(Snapshot {
             generation: self.generation,
+            policy_generation: self.policy_generation,
             rules: Arc::clone(&self.rules),
             links: self.links.as_slice().into(),
         });
@@ -636,6 +693,7 @@ fn build(options: &Options) -> Result<(Arc<Shared>, Vec<Worker>), EngineError> {
         pool: Pool::new(Arc::new(region)),
         counters: (0..workers).map(|_| WorkerCounters::default()).collect(),
         mailboxes: Mailboxes::new(workers).map_err(EngineError::Start)?,
+        flows: (0..workers).map(|_| OnceLock::new()).collect(),
     });
     let ends = Handoff::mesh(workers).into_iter().enumerate();
     let workers = ends

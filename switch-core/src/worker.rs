@@ -3,7 +3,10 @@
 //! Nothing allocates, locks or logs in a turn unless an order from the control thread is carried
 //! out in it; the time is passed in.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arrayvec::ArrayVec;
 
@@ -17,7 +20,7 @@ use crate::{
     mem::{Burst, FrameCache, Pool},
     port::{Queue, wait::WaitSet},
     publish::{Answer, Mailboxes, Order},
-    table::fdb::Fdb,
+    table::{fdb::Fdb, flow::FlowTable},
 };
 
 /// What all workers share, and the control thread with them.
@@ -31,6 +34,8 @@ pub struct Shared {
     pub counters: Box<[WorkerCounters]>,
     /// By worker.
     pub mailboxes: Mailboxes,
+    /// By worker, from when there is policy.
+    pub flows: Box<[OnceLock<FlowTable>]>,
 }
 
 /// What a turn did.
@@ -176,6 +181,7 @@ impl Worker {
             worker: self.index,
             now: Tick::after(now),
             now_ns: now.as_nanos() as u64,
+            flows: self.shared.flows[self.index.get()].get(),
         };
         datapath::forward(
             &context,

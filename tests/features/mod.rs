@@ -1,6 +1,8 @@
 //! What the switch promises, rule by rule: a configuration and a frame in, exact bytes out.
 
+mod acl;
 mod forwarding;
 mod policing;
 mod scene;
+mod security;
 mod vlan;

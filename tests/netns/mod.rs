@@ -1,5 +1,6 @@
 //! Tests in real network namespaces: they need root, and fail without.
 
+mod acl;
 mod addresses;
 mod afxdp;
 mod attachment;

@@ -11,6 +11,7 @@ use switch_core::{
     port::{Queue, SimQueue, SimWire},
 };
 
+use super::acl::Attached;
 use super::rules::{Accept, Address, Membership, Network, Port, Rules, Static, compile};
 
 const TURNS: usize = 2000;
@@ -23,6 +24,7 @@ fn rules() -> Rules {
     let network = |name: &str, vid| Network {
         name: name.to_owned(),
         vid,
+        acls: Attached::default(),
     };
     let port = |name: &str, membership, mac_limit| Port {
         name: name.to_owned(),
@@ -32,6 +34,7 @@ fn rules() -> Rules {
         mac_limit,
         accept: Accept::All,
         membership,
+        acls: Attached::default(),
     };
     let trunk = Membership::Trunk {
         native: None,

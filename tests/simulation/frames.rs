@@ -1,6 +1,7 @@
 //! Random frames: mostly such as hit something, and all kinds that should not.
 
 use super::{
+    acl,
     rng::Rng,
     rules::{Address, Membership, Rules},
 };
@@ -95,11 +96,19 @@ impl Stations {
         frame.extend(self.destination(rng));
         frame.extend(self.source(rng, port));
         tags(rng, rules, port, &mut frame);
-        frame.extend(rng.pick(&[[8, 0], [8, 6], [0x86, 0xdd], [0x91, 0], [0, 46]]));
+        let ethertype = rng.pick(&[[8, 0], [8, 6], [0x86, 0xdd], [0x91, 0], [0, 46]]);
+        frame.extend(ethertype);
         let header = frame.len();
-        let size = size(rng, header);
+        let mut size = size(rng, header);
+        if rng.chance(80) {
+            frame.extend(acl::payload(rng, ethertype));
+            // Mostly with room for the stamp behind it.
+            if rng.chance(90) && size < frame.len() + STAMP_SIZE {
+                size = frame.len() + STAMP_SIZE;
+            }
+        }
         let filler = rng.next() as u8;
-        frame.resize(size.max(header), filler);
+        frame.resize(size.max(frame.len()), filler);
         self.numbers += 1;
         let (port, queue, number) = (port as u16, queue as u16, self.numbers);
         let stamp = Stamp {

@@ -1,5 +1,6 @@
 //! The real workers under simulated ports and a simulated clock, held against a reference switch.
 
+mod acl;
 mod allocation;
 mod frames;
 mod mutations;

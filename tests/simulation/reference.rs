@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use switch_core::{config::snapshot::Role, counters::DropReason, limits::MAX_FRAME_SIZE};
 
 use super::{
+    acl::{self, Attached},
     rules::{Accept, Address, Membership, Port, Rules, Static},
     wrong::Wrong,
 };
@@ -134,6 +135,9 @@ impl Reference {
         }
         let learned = classified.and_then(|(network, frame)| {
             self.learn(ingress, network, frame.source)?;
+            if self.is(Wrong::DeniedTeaches) {
+                self.pass(ingress, network, bytes, false)?;
+            }
             Ok((network, frame))
         });
         match learned {
@@ -169,7 +173,40 @@ impl Reference {
             return Err(ReservedGroup);
         }
         let network = self.classify_vlan(port, &frame)?;
+        if !self.is(Wrong::DeniedTeaches) {
+            self.pass(ingress, network, bytes, false)?;
+        }
         Ok((network, frame))
+    }
+
+    /// The lists between a port and the switch; `out` is towards the port.
+    fn pass(&self, port: usize, network: usize, bytes: &[u8], out: bool) -> Result<(), DropReason> {
+        if self.is(Wrong::ListsIgnored) {
+            return Ok(());
+        }
+        let of_network = self.rules.networks[&network].acls;
+        let of_port = self.rules.ports[&port].acls;
+        let forgotten = self.is(Wrong::NetworksForgotten);
+        let of_network = if forgotten {
+            Attached::default()
+        } else {
+            of_network
+        };
+        let lists = match out != self.is(Wrong::DirectionsSwapped) {
+            true => [of_network.to_port, of_port.to_port],
+            false => [of_port.from_port, of_network.from_port],
+        };
+        let lists = lists.into_iter().flatten();
+        let acls: Vec<_> = lists.map(|list| &self.rules.acls[list]).collect();
+        if acls.is_empty() {
+            return Ok(());
+        }
+        match (acl::allows(&acls, bytes, self.wrong), out) {
+            (None, _) => Err(DropReason::Malformed),
+            (Some(true), _) => Ok(()),
+            (Some(false), true) => Err(DropReason::AclToPort),
+            (Some(false), false) => Err(DropReason::AclFromPort),
+        }
     }
 
     fn classify_vlan(&self, port: &Port, frame: &Frame<'_>) -> Result<usize, DropReason> {
@@ -382,6 +419,7 @@ impl Reference {
     fn retag(&self, network: usize, frame: &Frame<'_>, port: usize) -> Result<Vec<u8>, DropReason> {
         let link = self.links.get(&port).filter(|link| link.up);
         let mtu = link.ok_or(DropReason::PortDown)?.mtu as usize;
+        self.pass(port, network, frame.bytes, true)?;
         let rules = &self.rules.ports[&port];
         let tag = egress(&self.rules, rules, network).ok_or(DropReason::NoDestination)?;
         let payload = &frame.bytes[if frame.tag.is_some() { 16 } else { 12 }..];

@@ -14,6 +14,8 @@ use switch_core::{
     },
 };
 
+use super::acl::{Acl, Attached};
+
 /// Six bytes of an address.
 pub type Address = [u8; 6];
 
@@ -25,6 +27,8 @@ pub struct Rules {
     pub networks: BTreeMap<usize, Network>,
     pub ports: BTreeMap<usize, Port>,
     pub statics: Vec<Static>,
+    /// Only where the rules go through a file.
+    pub acls: Vec<Acl>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +36,7 @@ pub struct Network {
     pub name: String,
     /// None: private.
     pub vid: Option<u16>,
+    pub acls: Attached,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +48,7 @@ pub struct Port {
     pub mac_limit: Option<u32>,
     pub accept: Accept,
     pub membership: Membership,
+    pub acls: Attached,
 }
 
 /// Acceptable frame types.

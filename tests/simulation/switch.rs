@@ -30,6 +30,8 @@ pub struct Size {
     pub workers: usize,
     pub chunks: usize,
     pub fdb_capacity: usize,
+    /// What a flow table has room for; 0: there is none.
+    pub flows: usize,
 }
 
 /// Something that the control thread does and that workers see.
@@ -111,6 +113,7 @@ impl Switch {
         };
         let mut engine = Engine::manual(&options).expect("an engine");
         engine.set_now(Tick(reference.now as u32));
+        engine.set_flow_capacity(size.flows);
         Self {
             engine,
             reference,

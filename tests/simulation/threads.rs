@@ -21,6 +21,7 @@ use switch_core::{
 };
 
 use super::{
+    acl::Attached,
     frames::{Stamp, restamp, stamp_of},
     reference::{Link, Reference},
     rules::{Accept, Address, Membership, Network, Port, Rules, compile},
@@ -54,6 +55,7 @@ fn rules(variant: usize) -> Rules {
     let network = |name: &str, vid| Network {
         name: name.to_owned(),
         vid: Some(vid),
+        acls: Attached::default(),
     };
     let both = vec![(20, 0), (30, 1)];
     let trunk = |tagged| Membership::Trunk {
@@ -84,6 +86,7 @@ fn rules(variant: usize) -> Rules {
         mac_limit: None,
         accept: Accept::All,
         membership: membership(index),
+        acls: Attached::default(),
     };
     Rules {
         ageing_s: 300,

@@ -7,7 +7,10 @@ use switch_core::{
     limits::{NetworkIndex, PortIndex},
 };
 
-use super::rules::{Accept, Membership, Port, Rules, Static};
+use super::{
+    acl,
+    rules::{Accept, Membership, Port, Rules, Static},
+};
 
 /// The rules as a file says them.
 pub fn render(rules: &Rules) -> String {
@@ -20,6 +23,7 @@ pub fn render(rules: &Rules) -> String {
         if let Some(vid) = network.vid {
             let _ = writeln!(text, "vlan = {vid}");
         }
+        acl::render_attached(&mut text, &network.acls);
     }
     for (index, port) in &rules.ports {
         render_port(&mut text, rules, *index, port);
@@ -34,6 +38,7 @@ pub fn render(rules: &Rules) -> String {
             mac.join(":")
         );
     }
+    acl::render(&mut text, &rules.acls);
     text
 }
 
@@ -51,6 +56,7 @@ fn render_port(text: &mut String, rules: &Rules, index: usize, port: &Port) {
         port.isolated
     );
     let _ = writeln!(text, "tpid = \"{:#06x}\"", port.tpid);
+    acl::render_attached(text, &port.acls);
     if let Some(limit) = port.mac_limit {
         let _ = writeln!(text, "mac_limit = {limit}");
     }

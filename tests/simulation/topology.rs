@@ -6,6 +6,7 @@ use switch_core::{
 };
 
 use super::{
+    acl::Attached,
     rng::Rng,
     rules::{Accept, Address, Membership, Network, Port, Rules, Static},
 };
@@ -118,7 +119,8 @@ impl Topology {
             free_vid(rng, rules)
         };
         let name = self.name("network");
-        rules.networks.insert(index, Network { name, vid });
+        let acls = Attached::default();
+        rules.networks.insert(index, Network { name, vid, acls });
     }
 
     fn add_port(&mut self, rng: &mut Rng, rules: &mut Rules, before: &Rules) {
@@ -169,6 +171,7 @@ fn port(rng: &mut Rng, rules: &Rules, name: String) -> Port {
             Accept::Untagged,
         ]),
         membership,
+        acls: Attached::default(),
     };
     accept_something(&mut port);
     port

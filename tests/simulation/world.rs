@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use switch_core::{config::Indices, limits::HANDOFF_RING_SIZE};
 
 use super::{
+    acl,
     frames::Stations,
     reference::Reference,
     rng::Rng,
@@ -59,6 +60,8 @@ struct World {
     switches: Vec<Switch>,
     /// Where the rules go through a file, the indices that it got so far.
     indices: Option<Indices>,
+    /// There may be access control lists.
+    lists: bool,
     /// All pools and tables have room for everything.
     roomy: bool,
     frames: u64,
@@ -105,10 +108,15 @@ pub fn run(plan: &Plan) -> Outcome {
 impl World {
     fn new(plan: &Plan) -> Self {
         let mut rng = Rng::new(plan.seed, 0);
-        let through_file = rng.chance(40);
+        let through_file = rng.chance(60);
         let mut topology = Topology::new(&mut rng, through_file);
         let stations = Stations::new(&mut rng);
-        let rules = topology.rules(&mut rng, &stations.macs);
+        let mut rules = topology.rules(&mut rng, &stations.macs);
+        let mut policy = Rng::new(plan.seed, u64::MAX - 1);
+        let lists = through_file && policy.chance(85);
+        if lists {
+            acl::decorate(&mut policy, &mut rules);
+        }
         let kind = rng.weighted(&[88, 7, 5]);
         let now = rng.pick(&[0, 1000, (1 << 27) - 50, (1 << 32) - 50]);
         let several = rng.range(2, 3);
@@ -125,6 +133,8 @@ impl World {
                 3072
             },
             fdb_capacity: if kind == 2 { 16 } else { 2048 },
+            flows: policy.clone().pick(&[0, 1, 8, 1024, 1024]) * usize::from(workers > 1)
+                + policy.clone().pick(&[0, 0, 1, 8]) * usize::from(workers == 1),
         };
         let switch = |workers| Switch::new(size(workers), reference.clone());
         Self {
@@ -135,6 +145,7 @@ impl World {
             now,
             switches: vec![switch(1), switch(several)],
             indices: through_file.then(Indices::new),
+            lists,
             roomy: kind == 0,
             frames: 0,
             verbose: plan.verbose,
@@ -428,9 +439,17 @@ impl World {
         }
     }
 
+    fn other_rules(&mut self, rng: &mut Rng) -> Rules {
+        let mut rules = self.topology.change(rng, &self.rules, &self.stations.macs);
+        if self.lists && rng.chance(60) {
+            acl::decorate(rng, &mut rules);
+        }
+        rules
+    }
+
     /// The configuration changes.
     fn swap(&mut self, rng: &mut Rng) -> Result<(), Difference> {
-        let rules = self.topology.change(rng, &self.rules, &self.stations.macs);
+        let rules = self.other_rules(rng);
         let stay = self
             .attached
             .keys()
@@ -469,7 +488,7 @@ impl World {
         let attached = self.attached.get(&port).copied();
         let control = match (rng.below(3), attached) {
             (0, _) => {
-                let rules = self.topology.change(rng, &self.rules, &self.stations.macs);
+                let rules = self.other_rules(rng);
                 self.compile(rules)?
             }
             (_, None) => {

@@ -45,4 +45,15 @@ wrongs! {
     DropEligibilityLost,
     NoTranslation,
     MtuIncludesTag,
+    // Access control lists.
+    ListsIgnored,
+    DirectionsSwapped,
+    NetworksForgotten,
+    LastMatchWins,
+    DefaultAllows,
+    CountingAllows,
+    LaterFragmentsEscape,
+    LaterFragmentsAreAllowed,
+    MalformedPasses,
+    DeniedTeaches,
 }

@@ -123,6 +123,7 @@ pub fn snapshot() -> Snapshot {
     };
     Snapshot {
         generation: 1,
+        policy_generation: 1,
         rules: std::sync::Arc::new(Ruleset {
             forward_reserved: false,
             ageing_s: switch_core::limits::DEFAULT_AGEING_S,

@@ -138,6 +138,7 @@ impl Worker {
             fdb: &self.fdb,
             counters: &self.counters,
             worker: WorkerIndex::new(0),
+            flows: None,
             now: self.now,
             now_ns: u64::from(self.now.0) * 1_000_000_000,
         };

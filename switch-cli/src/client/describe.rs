@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::api::{Membership, NetworkDetail, PortDetail};
+use crate::api::{AclDetail, Membership, NetworkDetail, PortDetail};
 
 /// Lines of a key and a value, the values below each other.
 #[derive(Default)]
@@ -112,6 +112,48 @@ pub fn network(detail: &NetworkDetail) -> String {
     page.0
 }
 
+/// The page of an access control list.
+pub fn acl(detail: &AclDetail) -> String {
+    let mut page = Page::default();
+    page.line("Name", &detail.name);
+    page.line("Default", &detail.default);
+    if let (Some(comparisons), Some(rules)) = (detail.worst_comparisons, detail.worst_rules) {
+        let text = format!("{comparisons} comparisons, {rules} rules tried");
+        page.line("Worst case", text);
+    }
+    if detail.attached.is_empty() {
+        page.line("Attached", "nowhere: it does nothing");
+    } else {
+        page.title("Attached");
+    }
+    for place in &detail.attached {
+        let way = match place.direction.as_str() {
+            "from_port" => "acl_from_port (into the switch)",
+            _ => "acl_to_port (out of the switch)",
+        };
+        page.under(&place.scope, way);
+    }
+    page.title("Rules");
+    for rule in &detail.rules {
+        let position = rule
+            .rule
+            .map_or_else(|| "-".to_owned(), |rule| rule.to_string());
+        let line = rule
+            .line
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        let name = rule
+            .name
+            .as_ref()
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
+        let (frames, bytes) = (rule.frames, rule.bytes);
+        page.under(&format!("{position}{name}{line}"), &rule.text);
+        page.under("", format!("{frames} frames, {bytes} bytes"));
+    }
+    page.0
+}
+
 fn tag(vid: Option<u16>) -> String {
     vid.map_or_else(|| "untagged".to_owned(), |vid| format!("tagged {vid}"))
 }
@@ -119,7 +161,7 @@ fn tag(vid: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Member, Network, Port, State};
+    use crate::api::{AclPlace, AclRule, Member, Network, Port, State};
 
     #[test]
     fn a_port() {
@@ -161,6 +203,45 @@ mod tests {
             workers: vec![0, 1],
         };
         insta::assert_snapshot!(port(&port_detail));
+    }
+
+    #[test]
+    fn a_list() {
+        let rule = |rule: Option<usize>, name: Option<&str>, text: &str| AclRule {
+            acl: "guests".into(),
+            rule,
+            line: rule.map(|rule| 10 * rule),
+            name: name.map(str::to_owned),
+            action: "deny".into(),
+            text: text.into(),
+            frames: 12,
+            bytes: 3456,
+        };
+        let detail = AclDetail {
+            name: "guests".into(),
+            default: "deny".into(),
+            attached: vec![
+                AclPlace {
+                    scope: "port/guest-a".into(),
+                    direction: "from_port".into(),
+                },
+                AclPlace {
+                    scope: "network/web".into(),
+                    direction: "to_port".into(),
+                },
+            ],
+            worst_comparisons: Some(3),
+            worst_rules: Some(2),
+            rules: vec![
+                rule(
+                    Some(1),
+                    Some("no-mail"),
+                    "deny protocol tcp destination_port 25",
+                ),
+                rule(None, None, "deny by default"),
+            ],
+        };
+        insta::assert_snapshot!(acl(&detail));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 use switch_core::config::units::{rate_text, size_text};
 
-use crate::api::{Counter, FdbEntry, Network, Policer, Port, Reloaded, Removed, Worker};
+use crate::api::{
+    AclRule, Counter, FdbEntry, Flow, Network, Policer, Port, Reloaded, Removed, Worker,
+};
 
 /// JSON for programs, and still readable.
 pub fn json(value: &impl Serialize) -> String {
@@ -172,6 +174,96 @@ pub fn policers(policers: &[Policer]) -> String {
     table(&columns, policers.iter().map(row).collect(), nothing)
 }
 
+/// The table of rules.
+pub fn acl(rules: &[AclRule]) -> String {
+    let columns = [
+        left("ACL"),
+        right("RULE"),
+        left("NAME"),
+        right("FRAMES"),
+        right("BYTES"),
+        left("TEXT"),
+    ];
+    let row = |rule: &AclRule| {
+        vec![
+            rule.acl.clone(),
+            or_dash(rule.rule),
+            or_dash(rule.name.as_ref()),
+            rule.frames.to_string(),
+            rule.bytes.to_string(),
+            rule.text.clone(),
+        ]
+    };
+    let nothing = "no access control lists: the configuration has no [[acl]]";
+    table(&columns, rules.iter().map(row).collect(), nothing)
+}
+
+/// The table of flows.
+pub fn flows(flows: &[Flow]) -> String {
+    let columns = [
+        left("DIRECTION"),
+        left("PORT"),
+        left("SENDER"),
+        left("NETWORK"),
+        left("VERDICT"),
+        right("FRAMES"),
+        right("BYTES"),
+        right("AGE-S"),
+        right("IDLE-S"),
+        left("FLOW"),
+    ];
+    let row = |flow: &Flow| {
+        vec![
+            flow.direction.clone(),
+            flow.port.clone(),
+            flow.sender.clone(),
+            flow.network.clone(),
+            flow.verdict.clone(),
+            flow.frames.to_string(),
+            flow.bytes.to_string(),
+            flow.age_s.to_string(),
+            flow.idle_s.to_string(),
+            fields(flow),
+        ]
+    };
+    let nothing = "no flows: nothing was seen lately where an access control list is attached";
+    table(&columns, flows.iter().map(row).collect(), nothing)
+}
+
+/// What all frames of a flow have in common, as far as rules ask for it.
+fn fields(flow: &Flow) -> String {
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let all = [
+        ("source_mac", flow.source_mac.clone()),
+        ("destination_mac", flow.destination_mac.clone()),
+        ("ethertype", flow.ethertype.clone()),
+        ("pcp", number(flow.pcp.map(u64::from))),
+        ("source", flow.source.clone()),
+        ("destination", flow.destination.clone()),
+        ("protocol", number(flow.protocol.map(u64::from))),
+        ("source_port", number(flow.source_port.map(u64::from))),
+        (
+            "destination_port",
+            number(flow.destination_port.map(u64::from)),
+        ),
+        (
+            "tcp_flags",
+            flow.tcp_flags.map(|flags| format!("{flags:#04x}")),
+        ),
+        ("dscp", number(flow.dscp.map(u64::from))),
+        ("fragment", flow.fragment.clone()),
+    ];
+    let known = all
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?)));
+    let known: Vec<String> = known.collect();
+    if known.is_empty() {
+        "any".to_owned()
+    } else {
+        known.join(" ")
+    }
+}
+
 /// The table of workers.
 pub fn workers(workers: &[Worker]) -> String {
     let columns = [
@@ -220,6 +312,8 @@ pub fn reloaded(reloaded: &Reloaded) -> String {
         ("ports changed", &reloaded.ports_changed),
         ("networks added", &reloaded.networks_added),
         ("networks removed", &reloaded.networks_removed),
+        ("networks changed", &reloaded.networks_changed),
+        ("access control lists changed", &reloaded.acls_changed),
     ];
     let lines: String = parts
         .iter()
@@ -265,6 +359,58 @@ mod tests {
             tx_bytes: 420,
             drops: [("hidden_tag".to_owned(), 2), ("mac_limit".to_owned(), 1)].into(),
         }
+    }
+
+    #[test]
+    fn flows_with_what_rules_ask_for() {
+        let flow = Flow {
+            worker: 1,
+            direction: "from_port".into(),
+            port: "guest-a".into(),
+            sender: "guest-a".into(),
+            network: "web".into(),
+            verdict: "deny".into(),
+            source_mac: None,
+            destination_mac: None,
+            ethertype: Some("0x0800".into()),
+            source: Some("10.0.0.1".into()),
+            destination: None,
+            protocol: Some(6),
+            source_port: None,
+            destination_port: Some(25),
+            tcp_flags: Some(2),
+            dscp: None,
+            fragment: Some("no".into()),
+            pcp: None,
+            frames: 12,
+            bytes: 3456,
+            age_s: 70,
+            idle_s: 3,
+        };
+        insta::assert_snapshot!(flows(&[flow]));
+    }
+
+    #[test]
+    fn rules_of_lists() {
+        let rule = |rule, name: Option<&str>, text: &str| AclRule {
+            acl: "guests".into(),
+            rule,
+            line: rule.map(|rule| 10 * rule),
+            name: name.map(str::to_owned),
+            action: "deny".into(),
+            text: text.into(),
+            frames: 12,
+            bytes: 3456,
+        };
+        let rules = [
+            rule(
+                Some(1),
+                Some("no-mail"),
+                "deny protocol tcp destination_port 25",
+            ),
+            rule(None, None, "deny by default"),
+        ];
+        insta::assert_snapshot!(acl(&rules));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Requests of the API, changes of devices, answers of attempts to attach, signals and the clock
 //! meet in [`Daemon::live`]. Workers forward frames on threads of their own all the while.
 
+mod acls;
 mod addresses;
 mod attachment;
 mod claim;
+mod flows;
 mod instance;
 mod port;
 mod problem;

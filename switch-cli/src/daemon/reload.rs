@@ -1,5 +1,7 @@
 //! Taking a changed configuration: as a whole or not at all, and without touching what stays.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use switch_core::{
     config::{self, Compiled, Config, lost_memberships},
     engine::{EngineError, Filter},
@@ -87,7 +89,44 @@ fn differences(switch: &Switch, config: &Config) -> Reloaded {
     };
     reloaded.networks_added = networks(config, &switch.config);
     reloaded.networks_removed = networks(&switch.config, config);
+    let changed = config.networks.iter().filter(|network| {
+        let before = switch.config.network(network.name.as_str());
+        before.is_some_and(|before| before.acls != network.acls)
+    });
+    reloaded.networks_changed = changed.map(name).collect();
+    reloaded.acls_changed = acls_changed(&switch.config, config);
     reloaded
+}
+
+/// The lists that are new, gone or different. One that names a set is different when the set is.
+fn acls_changed(before: &Config, after: &Config) -> Vec<String> {
+    let sets = before.address_sets != after.address_sets;
+    let uses_sets = |acl: &config::Acl| {
+        let lists = |rule: &config::Rule| {
+            [
+                rule.matches.source.clone(),
+                rule.matches.destination.clone(),
+            ]
+        };
+        let mut addresses = acl.rules.iter().flat_map(lists).flatten();
+        addresses.any(|addresses| matches!(addresses, config::Addresses::Set(_)))
+    };
+    let by_name = |config: &Config| -> BTreeMap<String, config::Acl> {
+        let acls = config.acls.iter();
+        acls.map(|acl| (acl.name.to_string(), acl.clone()))
+            .collect()
+    };
+    let (before, after) = (by_name(before), by_name(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |name: &&&String| {
+        let (before, after) = (before.get(**name), after.get(**name));
+        before != after || (sets && after.is_some_and(uses_sets))
+    };
+    names
+        .iter()
+        .filter(differs)
+        .map(|name| (*name).clone())
+        .collect()
 }
 
 /// Whether a port can keep its hold on its device.

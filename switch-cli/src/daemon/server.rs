@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{addresses, problem::Problem, switch::Switch, view, view_qos};
+use super::{acls, addresses, flows, problem::Problem, switch::Switch, view, view_qos};
 use crate::api::{FdbFilter, NewFdbEntry, Reloaded, Removed};
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
@@ -80,13 +80,17 @@ pub fn router(control: Control) -> Router {
         .route("/v1/networks/{name}", get(network))
         .route("/v1/fdb", get(fdb).post(fdb_add).delete(fdb_flush))
         .route("/v1/fdb/{network}/{mac}", delete(fdb_del))
+        .route("/v1/acl", get(all_acls))
+        .route("/v1/acl/{name}", get(acl))
+        .route("/v1/flows", get(all_flows))
         .route("/v1/counters", get(counters))
         .route("/v1/workers", get(workers))
         .route("/v1/qos", get(qos))
         .route("/v1/reload", post(reload))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || {
-            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/counters or /v1/workers";
+            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/acl, /v1/flows, \
+                        /v1/counters or /v1/workers";
             Problem::not_found("there is no such path", help)
         })
         .with_state(control)
@@ -124,6 +128,23 @@ async fn network(
 
 async fn fdb(State(control): State<Control>) -> Answer<Vec<crate::api::FdbEntry>> {
     control.call(|switch| Ok(view::fdb(switch))).await
+}
+
+async fn all_acls(State(control): State<Control>) -> Answer<Vec<crate::api::AclRule>> {
+    control.call(|switch| Ok(acls::rules(switch))).await
+}
+
+async fn acl(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Answer<crate::api::AclDetail> {
+    control
+        .call(move |switch| acls::describe(switch, &name))
+        .await
+}
+
+async fn all_flows(State(control): State<Control>) -> Answer<Vec<crate::api::Flow>> {
+    control.call(|switch| Ok(flows::flows(switch))).await
 }
 
 async fn counters(State(control): State<Control>) -> Answer<Vec<crate::api::Counter>> {

@@ -228,7 +228,7 @@ fn what_is_not_there_is_named() {
     "#);
     insta::assert_snapshot!(world.refused("/v1/nothing"), @r"
     error: there is no such path
-    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/counters or /v1/workers
+    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/acl, /v1/flows, /v1/counters or /v1/workers
     ");
     insta::assert_snapshot!(world.refused("/v1/reload"), @r"
     error: this path does not take that method

@@ -258,6 +258,7 @@ pub fn counters(switch: &Switch) -> Vec<api::Counter> {
         list.add("copies", worker.copies.get(), text);
         let text = "Frames handed to another worker, which serves their port.";
         list.add("handed_off", worker.handed_off.get(), text);
+        flow_counters(&mut list, switch, WorkerIndex::new(index));
     }
     fdb_counters(&mut list, switch);
     list.counters
@@ -285,6 +286,22 @@ fn port_counters(list: &mut List, switch: &Switch, port: &Port) {
     for kind in Tally::kinds().filter(|kind| !kind.is_drop) {
         list.add(kind.name, tally.get(kind), kind.text);
     }
+}
+
+/// What has happened in a worker's flow table, where the switch has policy.
+fn flow_counters(list: &mut List, switch: &Switch, worker: WorkerIndex) {
+    let Some(events) = switch.engine.flow_events(worker) else {
+        return;
+    };
+    let text = "Frames whose flow policy had decided about before.";
+    list.add("flows_found", events.found, text);
+    list.add(
+        "flows_entered",
+        events.entered,
+        "Flows entered into the flow table.",
+    );
+    let text = "Flows that made place for others before they were idle.";
+    list.add("flows_evicted", events.evicted, text);
 }
 
 fn fdb_counters(list: &mut List, switch: &Switch) {

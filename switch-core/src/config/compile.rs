@@ -5,13 +5,19 @@
 //! *retired*: frames in flight and the forwarding database may still mean the old owner by it, so
 //! it is given out again only after [`Indices::release_port`] or [`Indices::release_network`].
 
+mod acl;
 mod qos;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
+    policy::Policy,
     snapshot::{
-        self, EgressTag, Member, NetworkRules, PortRules, Role as PortRole, Ruleset, VidMap,
+        self, Concern, EgressTag, Member, NetworkRules, PortRules, Role as PortRole, Ruleset,
+        VidMap, qos::Qos,
     },
     valid::{AcceptableFrames, Config, Membership, Name, Port, Role, Trunk},
 };
@@ -43,6 +49,7 @@ pub struct OutOfIndices {
 pub struct Indices {
     ports: Slots,
     networks: Slots,
+    hits: acl::HitSlots,
 }
 
 impl Indices {
@@ -168,8 +175,11 @@ pub fn compile(config: &Config, previous: &Indices) -> Result<Compiled, OutOfInd
         .networks
         .assign(&names, MAX_NETWORKS)
         .ok_or(OutOfIndices { kind: "network" })?;
+    let mut hits = std::mem::take(&mut indices.hits);
+    let rules = Builder::new(config, &indices).rules(&mut hits);
+    indices.hits = hits;
     Ok(Compiled {
-        rules: Builder::new(config, &indices).rules(),
+        rules,
         indices,
         retired_ports: retired_ports.into_iter().map(PortIndex::new).collect(),
         retired_networks: retired_networks
@@ -219,7 +229,7 @@ impl<'c> Builder<'c> {
         }
     }
 
-    fn rules(&self) -> Ruleset {
+    fn rules(&self, hits: &mut acl::HitSlots) -> Ruleset {
         let mut ports = vec![None; self.port_slots];
         for port in &self.config.ports {
             ports[self.port(&port.name).get()] = Some(self.port_rules(port));
@@ -233,12 +243,16 @@ impl<'c> Builder<'c> {
                 mac: entry.mac,
                 port: self.port(&entry.port),
             });
+        let hits = hits.of(self.config);
+        let policy = self.policy(&hits, &ports).map(Arc::new);
         let qos = self.qos();
         Ruleset {
             forward_reserved: self.config.switch.forward_reserved,
             ageing_s: self.config.switch.ageing_s,
             networks: self.network_rules(&ports),
-            concerns: qos::concerns(&ports, &qos),
+            concerns: concerns(&ports, policy.as_deref(), &qos),
+            policy,
+            hits,
             ports: ports.into(),
             static_entries: statics.collect(),
             qos,
@@ -357,4 +371,32 @@ impl<'c> Builder<'c> {
         }
         rules.into()
     }
+}
+
+/// Where policy has a say in what comes from a port, and in what goes to it. Empty where there is
+/// no policy.
+fn concerns(ports: &[Option<PortRules>], policy: Option<&Policy>, qos: &Qos) -> Box<[Concern]> {
+    if policy.is_none() && qos.is_empty() {
+        return Box::default();
+    }
+    let concern = |(index, rules): (usize, &Option<PortRules>)| {
+        let port = PortIndex::new(index);
+        let any = |concerns: &dyn Fn(NetworkIndex) -> bool| {
+            rules.iter().flat_map(PortRules::networks).any(concerns)
+        };
+        // What a list at the way out asks for is read where the frame comes in.
+        let listed = any(&|network| policy.is_some_and(|policy| policy.concerns(network)));
+        let guarded = policy.is_some_and(|policy| policy.guard(port).is_some());
+        // A colour that was given where a frame comes in shows where it leaves.
+        let policed = qos.has_ingress();
+        Concern {
+            from_port: listed
+                || guarded
+                || any(&|network| qos.ingress(port, network).next().is_some()),
+            to_port: listed
+                || policed
+                || any(&|network| qos.egress(port, network).next().is_some()),
+        }
+    };
+    ports.iter().enumerate().map(concern).collect()
 }

@@ -8,6 +8,7 @@ use crate::limits;
 
 mod compile;
 mod model;
+pub mod policy;
 mod reader;
 mod report;
 mod shape;
@@ -23,9 +24,11 @@ mod validate;
 pub use compile::{Compiled, Indices, OutOfIndices, compile, lost_memberships};
 pub use report::{Code, ConfigError, Report};
 pub use valid::{
-    AcceptableFrames, Attach, Config, Device, HostInterface, InvalidDevice, InvalidIpPrefix,
-    InvalidName, IpPrefix, Membership, Name, Native, Network, Policed, Policer, Port, Role,
-    StaticEntry, Switch, Tagged, Trunk,
+    AcceptableFrames, Acl, Action, AddressSet, Addresses, Attach, AttachedAcls, Config, Device,
+    Families, Fragments, HostInterface, InvalidDevice, InvalidIpPrefix, InvalidName, IpPrefix,
+    MacPattern, Match, Membership, Name, Native, Network, NumberRange, Policed, Policer, Port,
+    Prefix, Protocol, Role, Rule, Security, StaticEntry, Switch, Tagged, TcpFlags, TransportMatch,
+    Trunk,
 };
 
 use report::{Problem, Problems};
@@ -60,11 +63,28 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Report> {
         return Err(problems.into_report(file_name, text));
     }
     let document = model::read(&parsed.document, &mut problems);
-    let config = validate::validate(&document, &mut problems);
+    let mut config = validate::validate(&document, &mut problems);
     if problems.is_empty() {
+        number_lines(&mut config, text);
         Ok(config)
     } else {
         Err(problems.into_report(file_name, text))
+    }
+}
+
+/// Turns the positions of rules into lines.
+fn number_lines(config: &mut Config, text: &str) {
+    let lists = config.acls.iter_mut();
+    let mut rules: Vec<_> = lists.flat_map(|acl| &mut acl.rules).collect();
+    rules.sort_by_key(|rule| rule.line);
+    let (mut line, mut position) = (1, 0);
+    for rule in rules {
+        let start = rule.line.min(text.len());
+        line += text.as_bytes()[position..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        (position, rule.line) = (start, line);
     }
 }
 

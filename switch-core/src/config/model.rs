@@ -9,8 +9,13 @@ use toml::de::{DeTable, DeValue};
 use super::{
     reader::{Field, Table, Value, Wrong, as_number, as_text, one_of, wrong_type},
     report::{Code, Problem, Problems, Span, printable},
-    shape::{NETWORK, POLICER, PORT, STATIC, SWITCH, Shape, TABLES, TRUNK_ENTRY},
-    valid::{AcceptableFrames, Attach, Device, InvalidIpPrefix, IpPrefix, Name},
+    shape::{
+        ACL, ADDRESS_SET, NETWORK, POLICER, PORT, PORT_SET, STATIC, SWITCH, Shape, TABLES,
+        TRUNK_ENTRY,
+    },
+    valid::{
+        AcceptableFrames, Attach, Device, InvalidIpPrefix, IpPrefix, Name, NumberRange, Prefix,
+    },
 };
 use crate::{
     limits,
@@ -20,8 +25,10 @@ use crate::{
     },
 };
 
+mod acl;
 mod qos;
 
+pub(super) use acl::{Acl, Item, Rule, Set, Several};
 pub(super) use qos::{Policed, Policer};
 
 /// A file.
@@ -32,6 +39,9 @@ pub(super) struct Document {
     pub(super) ports: Vec<Port>,
     pub(super) statics: Vec<Static>,
     pub(super) policers: Vec<Policer>,
+    pub(super) acls: Vec<Acl>,
+    pub(super) address_sets: Vec<Set<Prefix>>,
+    pub(super) port_sets: Vec<Set<NumberRange>>,
 }
 
 /// `[switch]`.
@@ -53,6 +63,14 @@ pub(super) struct Network {
     pub(super) name: Field<Name>,
     pub(super) vlan: Field<Vid>,
     pub(super) policed: Policed,
+    pub(super) acls: Attached,
+}
+
+/// The lists that frames from a port, or to a port, have to pass.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) from_port: Field<String>,
+    pub(super) to_port: Field<String>,
 }
 
 /// `[[port]]`. Names of networks are what is written: whether they exist is another matter.
@@ -76,6 +94,12 @@ pub(super) struct Port {
     pub(super) addresses: Field<Vec<Spanned<IpPrefix>>>,
     pub(super) mac: Field<Mac>,
     pub(super) policed: Policed,
+    pub(super) acls: Attached,
+    pub(super) security: Field<()>,
+    pub(super) allowed_macs: Several<Mac>,
+    pub(super) allowed_addresses: Several<Prefix>,
+    pub(super) dhcp_server: Field<bool>,
+    pub(super) router_advertisements: Field<bool>,
 }
 
 /// The word after `role =`.
@@ -131,6 +155,15 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems) -> Document 
             }),
             "policer" => for_each_table(&POLICER, key, value, problems, |span, table| {
                 read.policers.push(qos::policer(span, table));
+            }),
+            "acl" => for_each_table(&ACL, key, value, problems, |span, table| {
+                read.acls.push(acl::acl(span, table));
+            }),
+            "address_set" => for_each_table(&ADDRESS_SET, key, value, problems, |span, table| {
+                read.address_sets.push(acl::address_set(span, table));
+            }),
+            "port_set" => for_each_table(&PORT_SET, key, value, problems, |span, table| {
+                read.port_sets.push(acl::port_set(span, table));
             }),
             _ => {
                 let problem = unknown_table(key, value, problems);
@@ -262,6 +295,14 @@ fn network(span: Span, table: &mut Table<'_, '_>) -> Network {
         name: table.text("name", |text| name("name", text)),
         vlan: table.field("vlan", |value| vid(&NETWORK, "vlan", value)),
         policed: qos::policed(table),
+        acls: attached(table),
+    }
+}
+
+fn attached(table: &mut Table<'_, '_>) -> Attached {
+    Attached {
+        from_port: table.text("acl_from_port", |text| Ok(text.to_owned())),
+        to_port: table.text("acl_to_port", |text| Ok(text.to_owned())),
     }
 }
 
@@ -299,6 +340,16 @@ fn port(span: Span, table: &mut Table<'_, '_>) -> Port {
         }),
         mac: table.text("mac", individual_mac),
         policed: qos::policed(table),
+        acls: attached(table),
+        security: table.choice("security", &[("strict", ())]),
+        allowed_macs: table.several("allowed_macs", |value| {
+            as_text(&PORT, "allowed_macs", value).and_then(individual_mac)
+        }),
+        allowed_addresses: table.several("allowed_addresses", |value| {
+            acl::prefix(&PORT, "allowed_addresses", value)
+        }),
+        dhcp_server: table.boolean("dhcp_server"),
+        router_advertisements: table.boolean("router_advertisements"),
     }
 }
 

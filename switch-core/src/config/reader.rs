@@ -218,6 +218,60 @@ impl<'t, 'p> Table<'t, 'p> {
         }
         Field::Present(Spanned::new(elements.span(), right))
     }
+
+    /// A value of its own, or a list of such values.
+    pub(super) fn several<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&DeValue<'_>) -> Result<T, Wrong>,
+    ) -> Field<Vec<Spanned<T>>> {
+        let shape = self.shape;
+        if self
+            .table
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_array())
+        {
+            return self.list(key, |value, _| {
+                read(value.get_ref()).map_err(|wrong| wrong.element(shape, key).at(value.span()))
+            });
+        }
+        match self.field(key, read) {
+            Field::Absent => Field::Absent,
+            Field::Invalid(text) => Field::Invalid(text),
+            Field::Present(one) => Field::Present(Spanned::new(one.span(), vec![one])),
+        }
+    }
+
+    /// The tables within this one under a header of their own, each with its place.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        shape: &'static Shape,
+        mut read: impl FnMut(Span, &'t DeTable<'t>, &mut Table<'t, '_>),
+    ) {
+        let Some(value) = self.table.get(key) else {
+            return;
+        };
+        let header = shape.header;
+        let wrong = |span| {
+            let message = format!("`{key}` must be tables in double brackets");
+            let help = format!("begin each with `{header}`, and its keys below");
+            Problem::new(Code::WrongType, span, message).help(help)
+        };
+        let Some(elements) = value.get_ref().as_array() else {
+            return self.problems.push(wrong(value.span()));
+        };
+        for element in elements.iter() {
+            match element.get_ref().as_table() {
+                Some(table) => read(
+                    element.span(),
+                    table,
+                    &mut Table::new(shape, table, self.problems),
+                ),
+                None => self.problems.push(wrong(element.span())),
+            }
+        }
+    }
 }
 
 /// The text of a value.

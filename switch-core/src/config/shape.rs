@@ -43,6 +43,8 @@ pub(super) const NETWORK: Shape = Shape {
         ("vlan", "20"),
         ("police_from_port", "\"100M\""),
         ("police_to_port", "\"100M\""),
+        ("acl_from_port", "\"guests\""),
+        ("acl_to_port", "\"guests\""),
     ],
 };
 
@@ -66,6 +68,13 @@ pub(super) const PORT: Shape = Shape {
         ("mac", "\"52:54:00:12:34:56\""),
         ("police_from_port", "\"100M\""),
         ("police_to_port", "\"100M\""),
+        ("acl_from_port", "\"guests\""),
+        ("acl_to_port", "\"guests\""),
+        ("security", "\"strict\""),
+        ("allowed_macs", "[\"52:54:00:12:34:56\"]"),
+        ("allowed_addresses", "[\"10.0.0.7\", \"fd00::7\"]"),
+        ("dhcp_server", "false"),
+        ("router_advertisements", "false"),
     ],
 };
 
@@ -98,11 +107,61 @@ pub(super) const POLICER: Shape = Shape {
     ],
 };
 
+pub(super) const ADDRESS_SET: Shape = Shape {
+    header: "[[address_set]]",
+    keys: &[
+        ("name", "\"servers\""),
+        ("addresses", "[\"10.0.0.0/24\", \"fd00::/64\"]"),
+    ],
+};
+
+pub(super) const PORT_SET: Shape = Shape {
+    header: "[[port_set]]",
+    keys: &[("name", "\"web\""), ("ports", "[80, 443, \"8000-8099\"]")],
+};
+
+pub(super) const ACL: Shape = Shape {
+    header: "[[acl]]",
+    keys: &[
+        ("name", "\"guests\""),
+        ("default", "\"deny\""),
+        ("rule", "[{ action = \"allow\" }]"),
+    ],
+};
+
+pub(super) const RULE: Shape = Shape {
+    header: "[[acl.rule]]",
+    keys: &[
+        ("name", "\"ssh\""),
+        ("action", "\"allow\""),
+        ("source_mac", "\"52:54:00:00:00:00/ff:ff:ff:00:00:00\""),
+        ("destination_mac", "\"52:54:00:12:34:56\""),
+        ("ethertype", "\"arp\""),
+        ("network", "\"web\""),
+        ("vid", "20"),
+        ("pcp", "\"5-7\""),
+        ("arp_operation", "\"request\""),
+        ("source", "[\"10.0.0.0/8\", \"@servers\"]"),
+        ("destination", "[\"10.0.0.0/8\", \"@servers\"]"),
+        ("protocol", "\"tcp\""),
+        ("source_port", "\"1024-65535\""),
+        ("destination_port", "[22, \"8000-8099\", \"@web\"]"),
+        ("icmp_type", "8"),
+        ("icmp_code", "0"),
+        ("tcp_flags", "\"syn,!ack\""),
+        ("dscp", "\"ef\""),
+        ("fragment", "\"later\""),
+    ],
+};
+
 /// The tables that a file consists of, under the names of their keys.
-pub(super) const TABLES: [(&str, &Shape); 5] = [
+pub(super) const TABLES: [(&str, &Shape); 8] = [
     ("switch", &SWITCH),
     ("network", &NETWORK),
     ("port", &PORT),
     ("static", &STATIC),
     ("policer", &POLICER),
+    ("acl", &ACL),
+    ("address_set", &ADDRESS_SET),
+    ("port_set", &PORT_SET),
 ];

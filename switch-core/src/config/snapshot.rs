@@ -7,6 +7,7 @@ pub mod qos;
 
 use std::{fmt, sync::Arc};
 
+use super::policy::Policy;
 use crate::{
     limits::{MAX_NETWORKS, NetworkIndex, PortIndex, WorkerIndex},
     wire::{
@@ -194,6 +195,10 @@ pub struct Ruleset {
     pub concerns: Box<[Concern]>,
     /// Who may use how much.
     pub qos: qos::Qos,
+    /// What frames have to pass; none: no stage asks what is in them.
+    pub policy: Option<Arc<Policy>>,
+    /// By access control list, attached or not, the counters of its rules and of its default.
+    pub hits: Box<[Box<[u32]>]>,
 }
 
 impl Ruleset {
@@ -253,6 +258,8 @@ pub struct Link {
 pub struct Snapshot {
     /// Counts publications; a worker reports the one that it has adopted.
     pub generation: u64,
+    /// Counts configurations: verdicts that an earlier one gave are not for this one.
+    pub policy_generation: u64,
     /// The compiled configuration.
     pub rules: Arc<Ruleset>,
     /// By port index; a port past the end is down.

@@ -10,8 +10,13 @@ use crate::wire::{
     vlan::{Tpid, Vid},
 };
 
+mod acl;
 mod qos;
 
+pub use acl::{
+    Acl, Action, AddressSet, Addresses, Families, Fragments, MacPattern, Match, NumberRange,
+    Prefix, Protocol, Rule, TcpFlags, TransportMatch,
+};
 pub use qos::{Policed, Policer};
 
 /// The whole configuration of one switch.
@@ -27,6 +32,10 @@ pub struct Config {
     pub statics: Vec<StaticEntry>,
     /// The policers, in the order of the file.
     pub policers: Vec<Policer>,
+    /// The access control lists, in the order of the file.
+    pub acls: Vec<Acl>,
+    /// The sets of addresses that their rules name, in the order of the file.
+    pub address_sets: Vec<AddressSet>,
 }
 
 impl Config {
@@ -86,6 +95,17 @@ pub struct Network {
     pub vlan: Option<Vid>,
     /// How much all its frames together may use.
     pub policed: Policed,
+    /// What frames of this network have to pass, at every port.
+    pub acls: AttachedAcls,
+}
+
+/// The access control lists of a port or network. None: everything passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachedAcls {
+    /// For frames on their way into the switch, from the port.
+    pub from_port: Option<Name>,
+    /// For frames on their way out of the switch, to the port.
+    pub to_port: Option<Name>,
 }
 
 /// `[[port]]`: a device given to the switch.
@@ -113,6 +133,35 @@ pub struct Port {
     pub queues: Option<NonZero<usize>>,
     /// How much it may use.
     pub policed: Policed,
+    /// What frames of this port have to pass.
+    pub acls: AttachedAcls,
+    /// What may come from this port at all.
+    pub security: Security,
+}
+
+/// What a port may say about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// The MAC addresses that it may use and claim; none: any.
+    pub allowed_macs: Option<Vec<Mac>>,
+    /// The IP addresses that it may use and claim; none: any.
+    pub allowed_addresses: Option<Vec<Prefix>>,
+    /// Whether it may have a DHCP or DHCPv6 server.
+    pub dhcp_server: bool,
+    /// Whether it may send router advertisements and redirects.
+    pub router_advertisements: bool,
+}
+
+impl Default for Security {
+    /// Anything.
+    fn default() -> Self {
+        Self {
+            allowed_macs: None,
+            allowed_addresses: None,
+            dhcp_server: true,
+            router_advertisements: true,
+        }
+    }
 }
 
 /// What is behind a port.

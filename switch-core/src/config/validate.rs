@@ -16,15 +16,17 @@ use super::{
     reader::Field,
     report::{Code, Problem, Problems, Span, printable},
     shape::{NETWORK, PORT, STATIC, Shape},
-    valid::{Config, Name, Network, Policed, Port, StaticEntry, Switch},
+    valid::{AttachedAcls, Config, Name, Network, Policed, Port, StaticEntry, Switch},
 };
 use crate::{
     limits,
     wire::{ethernet::Mac, vlan::Vid},
 };
 
+mod acl;
 mod port;
 mod qos;
+mod rule;
 mod trunk;
 
 /// Checks a whole document. The result holds if no problem was found.
@@ -32,7 +34,9 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
     let switch = switch(&document.switch, problems);
     let policers = qos::policers(&document.policers, problems);
     let (networks, directory) = networks(&document.networks, &policers, problems);
-    let ports = port::ports(&document.ports, &directory, &policers, problems);
+    let lists = acl::lists(document, &directory, problems);
+    let networks = acl::attach_to_networks(networks, document, &lists, problems);
+    let ports = port::ports(&document.ports, &directory, &policers, &lists, problems);
     let statics = statics(&document.statics, &directory, &ports, problems);
     let ports = ports.into_iter().filter_map(|(_, port)| port).collect();
     Config {
@@ -41,6 +45,8 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
         ports,
         statics,
         policers: policers.valid,
+        acls: lists.acls,
+        address_sets: lists.address_sets,
     }
 }
 
@@ -130,6 +136,7 @@ struct Directory<'m> {
     known: HashMap<&'m str, Known>,
     /// The names in the order of the file.
     order: Vec<&'m str>,
+    by_vid: HashMap<Vid, &'m str>,
 }
 
 impl Directory<'_> {
@@ -143,6 +150,14 @@ impl Directory<'_> {
             problems.push(Problem::new(Code::UnknownName, text.span(), message).help(help));
         }
         known
+    }
+}
+
+impl Directory<'_> {
+    /// The network with this VLAN; its name where that is right.
+    fn with_vid(&self, vid: Vid) -> Option<&Option<Name>> {
+        let text = self.by_vid.get(&vid)?;
+        self.known.get(text).map(|known| &known.name)
     }
 }
 
@@ -204,6 +219,9 @@ fn networks<'m>(
             vlan,
             policed,
         };
+        if let Vlan::Vid(vid) = vlan {
+            directory.by_vid.entry(vid).or_insert(text);
+        }
         directory.known.insert(text, known);
         directory.order.push(text);
     }
@@ -217,6 +235,7 @@ fn networks<'m>(
             name: known.name.clone()?,
             vlan,
             policed: known.policed.clone(),
+            acls: AttachedAcls::default(),
         })
     });
     (valid.collect(), directory)

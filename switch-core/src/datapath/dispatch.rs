@@ -3,10 +3,9 @@
 use arrayvec::ArrayVec;
 
 use super::{
-    Context, Decision, Entry, Outbox,
+    Context, Decision, Entry, Notes, Outbox,
     exit::{Exit, Exits},
-    may_pass,
-    qos::{self, Colours},
+    may_pass, policy, qos,
     rewrite::rewrite,
 };
 use crate::{
@@ -39,7 +38,7 @@ pub(super) struct Egress<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) ingress: PortIndex,
     pub(super) rules: &'a PortRules,
-    pub(super) colours: &'a Colours,
+    pub(super) notes: &'a Notes,
     pub(super) cache: &'a mut FrameCache,
     pub(super) outbox: &'a mut Outbox,
 }
@@ -133,15 +132,27 @@ impl Egress<'_> {
         position: usize,
         exit: Exit,
     ) {
-        let region: &Region = self.cache.region();
-        let prepared = prepare(&mut frame, region, entry, exit).and_then(|()| {
-            let colour = qos::colour_of(self.colours, position, entry);
-            qos::leave(self.context, region, &mut frame, entry, exit, colour)
-        });
-        match prepared {
+        match self.judge(&mut frame, entry, position, exit) {
             Ok(()) => self.outbox.push(exit.port, frame),
             Err(reason) => self.discard(frame, exit.port, reason),
         }
+    }
+
+    /// What policy says, and the frame as it leaves.
+    fn judge(
+        &self,
+        frame: &mut Frame,
+        entry: &Entry<'_>,
+        position: usize,
+        exit: Exit,
+    ) -> Result<(), DropReason> {
+        let Notes { inspected, colours } = self.notes;
+        let (context, network) = (self.context, entry.destination.network());
+        policy::leave(context, inspected, position, exit.port, network)?;
+        let region: &Region = self.cache.region();
+        prepare(frame, region, entry, exit)?;
+        let colour = qos::colour_of(colours, position, entry);
+        qos::leave(context, region, frame, entry, exit, colour)
     }
 
     /// Sends a frame to every port of its network that may have it. The frame itself goes to the

@@ -11,6 +11,7 @@ mod dispatch;
 mod exit;
 mod learn;
 mod outbox;
+mod policy;
 mod qos;
 mod rewrite;
 
@@ -23,8 +24,11 @@ use crate::{
     config::snapshot::{PortRules, Role, Snapshot},
     counters::{DropReason, WorkerCounters},
     limits::{BURST, PortIndex, WorkerIndex},
-    mem::{Burst, FrameCache},
-    table::fdb::{Fdb, Place},
+    mem::{Burst, FrameCache, Region},
+    table::{
+        fdb::{Fdb, Place},
+        flow::FlowTable,
+    },
     wire::parse::Tag,
 };
 use dispatch::Egress;
@@ -41,6 +45,8 @@ pub struct Context<'a> {
     pub counters: &'a WorkerCounters,
     /// This worker.
     pub worker: WorkerIndex,
+    /// This worker's flows; none: policy decides about each frame anew.
+    pub flows: Option<&'a FlowTable>,
     /// The time of the burst.
     pub now: Tick,
     /// The same in nanoseconds since the start.
@@ -131,6 +137,22 @@ impl Entry<'_> {
 /// The frames of a burst.
 type Entries<'a> = ArrayVec<Entry<'a>, BURST>;
 
+/// What policy notes about the frames of a burst, in their order, beside the entries: it is large,
+/// and without policy it costs nothing but its place on the stack.
+struct Notes {
+    inspected: policy::Inspected,
+    colours: qos::Colours,
+}
+
+impl Notes {
+    fn new() -> Self {
+        Self {
+            inspected: policy::Inspected::new(),
+            colours: qos::Colours::new(),
+        }
+    }
+}
+
 /// Forwards all frames of `burst`, which `ingress` received; afterwards the burst is empty.
 pub fn forward(
     context: &Context<'_>,
@@ -149,10 +171,17 @@ pub fn forward(
     // filtering.
     let mut entries = Entries::new();
     classify::classify(context, rules, burst, cache.region(), &mut entries);
-    // 3. Secure, 4. look up the flow: with the policy stages. 5. Police.
-    let mut colours = qos::Colours::new();
+    // 3. Secure, 4. look up the flow, 5. police: only where the configuration asks for it.
+    let mut notes = Notes::new();
     if context.snapshot.rules.concerns(ingress).from_port {
-        qos::enter(context, ingress, burst, &mut entries, &mut colours);
+        apply_policy(
+            context,
+            ingress,
+            burst,
+            cache.region(),
+            &mut entries,
+            &mut notes,
+        );
     }
     // 6. Learn the source; 7. find destinations.
     let mut exits = Exits::new();
@@ -167,11 +196,27 @@ pub fn forward(
         context,
         ingress,
         rules,
-        colours: &colours,
+        notes: &notes,
         cache,
         outbox,
     };
     egress.dispatch(burst, &entries, &exits);
+}
+
+/// Stages 3 to 5, for a port that policy concerns.
+#[cold]
+#[inline(never)]
+fn apply_policy(
+    context: &Context<'_>,
+    ingress: PortIndex,
+    burst: &Burst,
+    region: &Region,
+    entries: &mut [Entry<'_>],
+    notes: &mut Notes,
+) {
+    let inspected = &mut notes.inspected;
+    policy::enter(context, ingress, burst, region, entries, inspected);
+    qos::enter(context, ingress, burst, entries, &mut notes.colours);
 }
 
 /// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames

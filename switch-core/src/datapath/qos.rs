@@ -14,13 +14,11 @@ use crate::{
     wire::vlan::{DEI_MASK, DEI_POSITION},
 };
 
-/// The colours of the frames of a burst, in their order; empty where the port's frames have none
-/// but what they came with.
+/// The colours of the frames of a burst, in their order; empty where they have none but what they
+/// came with.
 pub(super) type Colours = ArrayVec<Colour, BURST>;
 
 /// Polices what came from a port. Frames that an earlier stage has dropped use nothing up.
-#[cold]
-#[inline(never)]
 pub(super) fn enter(
     context: &Context<'_>,
     ingress: PortIndex,
@@ -29,6 +27,9 @@ pub(super) fn enter(
     colours: &mut Colours,
 ) {
     let qos = &context.snapshot.rules.qos;
+    if !qos.has_ingress() {
+        return;
+    }
     for (frame, entry) in burst.iter().zip(entries) {
         let mut colour = colour_received(entry);
         if entry.is_undecided() {

@@ -5,33 +5,11 @@ use std::sync::Arc;
 use super::Builder;
 use crate::{
     config::{
-        snapshot::{
-            Concern, PortRules,
-            qos::{Policers, Qos},
-        },
+        snapshot::qos::{Policers, Qos},
         valid::{Name, Policed},
     },
-    limits::PortIndex,
     qos::policer::{Policer, PolicerRules},
 };
-
-/// What each port has to do with policers. Empty where there is none.
-pub(super) fn concerns(ports: &[Option<PortRules>], qos: &Qos) -> Box<[Concern]> {
-    if qos.is_empty() {
-        return Box::default();
-    }
-    let concern = |(index, rules): (usize, &Option<PortRules>)| {
-        let port = PortIndex::new(index);
-        let networks = || rules.iter().flat_map(PortRules::networks);
-        Concern {
-            from_port: networks().any(|network| qos.ingress(port, network).next().is_some()),
-            // A colour that was given where a frame came in shows where it leaves.
-            to_port: qos.has_ingress()
-                || networks().any(|network| qos.egress(port, network).next().is_some()),
-        }
-    };
-    ports.iter().enumerate().map(concern).collect()
-}
 
 impl Builder<'_> {
     pub(super) fn qos(&self) -> Qos {

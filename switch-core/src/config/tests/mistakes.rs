@@ -921,3 +921,225 @@ fn a_file_too_large() {
         &" ".repeat(crate::limits::MAX_CONFIG_SIZE + 1),
     );
 }
+
+// Access control lists.
+mistakes! {
+    acl_missing_keys: r#"
+[[acl]]
+
+[[acl.rule]]
+protocol = "tcp"
+
+[[address_set]]
+name = "a"
+
+[[port_set]]
+ports = 80
+"#,
+    acl_names: r#"
+[[network]]
+name = "web"
+vlan = 20
+acl_from_port = "gests"
+
+[[port]]
+name = "guest-a"
+device = "veA"
+network = "web"
+acl_to_port = "guests"
+
+[[address_set]]
+name = "servers"
+addresses = "10.0.0.1"
+
+[[acl]]
+name = "guest"
+default = "deny"
+
+[[acl.rule]]
+action = "allow"
+source = ["10.0.0.0/8", "@server"]
+destination_port = "@web"
+network = "wbe"
+
+[[acl.rule]]
+action = "allow"
+vid = 30
+"#,
+    acl_twice: r#"
+[[acl]]
+name = "guests"
+default = "deny"
+
+[[acl.rule]]
+name = "ssh"
+action = "allow"
+
+[[acl.rule]]
+name = "ssh"
+action = "deny"
+
+[[acl]]
+name = "guests"
+default = "allow"
+
+[[port_set]]
+name = "web"
+ports = 80
+
+[[port_set]]
+name = "web"
+ports = 81
+"#,
+    acl_values: r#"
+[[acl]]
+name = "guests"
+default = "count"
+
+[[acl.rule]]
+action = "drop"
+source_mac = "52:54:00:12:34:56/ff:ff:ff:00:00:00"
+destination_mac = "52:54:00"
+ethertype = "ip"
+pcp = 8
+arp_operation = "ask"
+source = ["10.0.0.1/24", "10.0.0.0/33", "fd00::/x", "web"]
+destination_port = ["80-22", 65536, "http", 80.5]
+icmp_type = "300"
+tcp_flags = "syn,ac"
+dscp = "af44"
+fragment = "second"
+colour = "red"
+
+[[acl.rule]]
+action = "deny"
+protocol = "tpc"
+tcp_flags = "syn,!syn"
+"#,
+    acl_rule_is_no_table: r#"
+[[acl]]
+name = "guests"
+default = "deny"
+rule = "allow"
+"#,
+    acl_no_frame_can: r#"
+[[acl]]
+name = "guests"
+default = "deny"
+
+[[acl.rule]]
+action = "allow"
+source = "10.0.0.1"
+destination = "fd00::1"
+
+[[acl.rule]]
+action = "allow"
+destination = "fd00::1"
+protocol = "icmp"
+
+[[acl.rule]]
+action = "allow"
+protocol = "icmp"
+destination_port = 80
+
+[[acl.rule]]
+action = "allow"
+ethertype = "arp"
+destination_port = 80
+
+[[acl.rule]]
+action = "allow"
+ethertype = "0x88cc"
+source = "10.0.0.1"
+
+[[acl.rule]]
+action = "allow"
+arp_operation = "reply"
+protocol = "tcp"
+
+[[acl.rule]]
+action = "allow"
+ethertype = "arp"
+source = "fd00::1"
+"#,
+    acl_conditions_that_do_not_agree: r#"
+[[network]]
+name = "web"
+vlan = 20
+
+[[acl]]
+name = "guests"
+default = "deny"
+
+[[acl.rule]]
+action = "allow"
+icmp_type = 8
+
+[[acl.rule]]
+action = "allow"
+protocol = ["tcp", "udp"]
+tcp_flags = "syn"
+
+[[acl.rule]]
+action = "deny"
+destination_port = 80
+fragment = "later"
+
+[[acl.rule]]
+action = "allow"
+destination_port = 80
+fragment = "any"
+
+[[acl.rule]]
+action = "allow"
+network = "web"
+vid = 20
+"#,
+}
+
+// Security of ports.
+mistakes! {
+    security: r#"
+[[network]]
+name = "web"
+vlan = 20
+
+[[port]]
+name = "a"
+device = "veA"
+network = "web"
+security = "strict"
+
+[[port]]
+name = "b"
+device = "veB"
+network = "web"
+security = "loose"
+allowed_macs = ["33:33:00:00:00:01", "52:54:00"]
+allowed_addresses = "10.0.0.1/24"
+dhcp_server = "no"
+
+[[port]]
+name = "up"
+device = "eth1"
+role = "uplink"
+trunk = ["web"]
+allowed_macs = "52:54:00:00:00:01"
+"#,
+}
+
+#[test]
+fn acl_too_much() {
+    let rule = "[[acl.rule]]\naction = \"count\"\n";
+    let macs: Vec<_> = (0..9).map(|n| format!("\"52:54:00:00:00:0{n}\"")).collect();
+    let macs = macs.join(", ");
+    let text = format!(
+        "[[acl]]\nname = \"a\"\ndefault = \"allow\"\n{}\
+         [[acl.rule]]\naction = \"deny\"\nsource_mac = [{macs}]\ndestination_mac = [{macs}]\n",
+        rule.repeat(17)
+    );
+    check("acl_too_much", &text);
+    let rules = "[[acl.rule]]\naction = \"deny\"\n".repeat(16_384);
+    let text = format!("[[acl]]\nname = \"a\"\ndefault = \"allow\"\n{rules}");
+    check("acl_too_many_rules", &text);
+}

@@ -5,7 +5,8 @@ use std::num::NonZero;
 use serde_spanned::Spanned;
 
 use super::{
-    Directory, Known, Seen, Vlan, check_count, missing, owner, qos::Policers, trunk, unique_name,
+    Directory, Known, Seen, Vlan, acl::Lists, check_count, missing, owner, qos::Policers, trunk,
+    unique_name,
 };
 use crate::{
     config::{
@@ -13,8 +14,8 @@ use crate::{
         report::{Code, Problem, Problems},
         shape::PORT,
         valid::{
-            AcceptableFrames, Attach, Device, HostInterface, IpPrefix, Membership, Policed, Port,
-            Role,
+            AcceptableFrames, Attach, AttachedAcls, Device, HostInterface, IpPrefix, Membership,
+            Policed, Port, Role, Security,
         },
     },
     limits,
@@ -34,6 +35,7 @@ pub(super) fn ports<'m>(
     written: &'m [model::Port],
     directory: &Directory<'_>,
     policers: &Policers<'_>,
+    lists: &Lists<'_>,
     problems: &mut Problems,
 ) -> Vec<(&'m str, Option<Port>)> {
     check_count(
@@ -48,7 +50,12 @@ pub(super) fn ports<'m>(
         let name = unique_name(&PORT, &port.span, &port.name, &mut taken.names, problems);
         let policed = policers.policed(&port.policed, problems);
         let valid = check_port(port, directory, &mut taken, problems);
-        let valid = valid.map(|port| Port { policed, ..port });
+        let acls = lists.attached(&port.acls, problems);
+        let valid = valid.map(|port| Port {
+            policed,
+            acls,
+            ..port
+        });
         ports.extend(name.map(|name| (name, valid)));
     }
     ports
@@ -79,7 +86,42 @@ fn check_port<'m>(
             .get()
             .and_then(|count| NonZero::new(*count as usize)),
         policed: Policed::default(),
+        acls: AttachedAcls::default(),
+        security: security(port, problems),
     })
+}
+
+/// What the port may say about itself. `security = "strict"` is all of it, but for what is written
+/// otherwise.
+fn security(port: &model::Port, problems: &mut Problems) -> Security {
+    let strict = port.security.spanned();
+    let lists = [
+        ("allowed_macs", port.allowed_macs.span()),
+        ("allowed_addresses", port.allowed_addresses.span()),
+    ];
+    for (key, span) in lists {
+        if let (Some(strict), None) = (strict, &span) {
+            let message = format!("`security = \"strict\"` needs `{key}`");
+            let help = format!("add a line, for example {}", PORT.example(key));
+            problems.push(Problem::new(Code::MissingKey, strict.span(), message).help(help));
+        }
+        if let Some(span) = span
+            && word(port) == Some(Word::Uplink)
+        {
+            let message = format!("`{key}` is for stations, and an uplink has everybody else's");
+            let help = format!("remove `{key}`, or write what may come from here as an `[[acl]]`");
+            problems.push(Problem::new(Code::Conflict, span, message).help(help));
+        }
+    }
+    let open = strict.is_none();
+    let macs = port.allowed_macs.get();
+    let addresses = port.allowed_addresses.get();
+    Security {
+        allowed_macs: macs.map(|list| list.iter().map(|mac| *mac.get_ref()).collect()),
+        allowed_addresses: addresses.map(|list| list.iter().map(|one| *one.get_ref()).collect()),
+        dhcp_server: port.dhcp_server.get().copied().unwrap_or(open),
+        router_advertisements: port.router_advertisements.get().copied().unwrap_or(open),
+    }
 }
 
 fn device<'m>(

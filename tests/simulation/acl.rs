@@ -1,0 +1,786 @@
+//! Access control lists as a person would describe them: random ones, their text in a file, and
+//! what they say about a frame's bytes. Written from the manual and the RFCs, without the engine's
+//! parser and classifier.
+
+use std::fmt::Write as _;
+
+use super::{
+    rng::Rng,
+    rules::{Address, Rules},
+    wrong::Wrong,
+};
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Allow,
+    Deny,
+    Count,
+}
+
+#[derive(Clone, Debug)]
+pub struct Acl {
+    pub default_allows: bool,
+    pub rules: Vec<Rule>,
+}
+
+/// The lists that a port or network has attached, by their positions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attached {
+    pub from_port: Option<usize>,
+    pub to_port: Option<usize>,
+}
+
+/// An address and the length of its prefix.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix {
+    ipv6: bool,
+    address: u128,
+    length: u32,
+}
+
+/// Conditions; an empty list is none.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    action: Action,
+    /// Address and mask.
+    source_mac: Option<(Address, Address)>,
+    ethertype: Option<u16>,
+    pcp: Option<(u8, u8)>,
+    arp_operation: Option<u8>,
+    source: Vec<Prefix>,
+    destination: Vec<Prefix>,
+    protocol: Vec<u8>,
+    source_port: Vec<(u16, u16)>,
+    destination_port: Vec<(u16, u16)>,
+    /// Set, and clear.
+    tcp_flags: Option<(u8, u8)>,
+    dscp: Option<u8>,
+    fragment: Option<&'static str>,
+}
+
+const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+const PORTS: [u16; 5] = [22, 53, 80, 443, 8080];
+const PROTOCOLS: [u8; 8] = [6, 6, 17, 17, 1, 58, 132, 47];
+
+/// Gives rules other lists, and ports and networks other attachments.
+pub fn decorate(rng: &mut Rng, rules: &mut Rules) {
+    let count = rng.below(4);
+    rules.acls = (0..count).map(|_| acl(rng)).collect();
+    let mut attach = || {
+        let mut one = || rng.chance(40).then(|| rng.choose(0..count)).flatten();
+        Attached {
+            from_port: one(),
+            to_port: one(),
+        }
+    };
+    rules
+        .ports
+        .values_mut()
+        .for_each(|port| port.acls = attach());
+    rules
+        .networks
+        .values_mut()
+        .for_each(|network| network.acls = attach());
+}
+
+fn acl(rng: &mut Rng) -> Acl {
+    let count = rng.pick(&[0, 1, 2, 4, 8, 20]);
+    let mut counting = 0;
+    let mut rules: Vec<Rule> = (0..count).map(|_| rule(rng)).collect();
+    // What people write most: some ports are open, and nothing else.
+    let open = rng.chance(25);
+    if open {
+        let mut first = Rule::new(Action::Allow);
+        first.destination_port = vec![(1, 500)];
+        rules.insert(0, first);
+    }
+    for rule in &mut rules {
+        counting += usize::from(rule.action == Action::Count);
+        if rule.action == Action::Count && counting > 16 {
+            rule.action = Action::Deny;
+        }
+    }
+    Acl {
+        default_allows: !open && rng.chance(60),
+        rules,
+    }
+}
+
+fn rule(rng: &mut Rng) -> Rule {
+    let action = [Action::Allow, Action::Deny, Action::Count][rng.weighted(&[5, 5, 2])];
+    let mut rule = Rule::new(action);
+    if rng.chance(10) {
+        rule.source_mac = Some(rng.pick(&[
+            ([2, 0, 0, 0, 0, 1], [0xff; 6]),
+            ([2, 0, 0, 0, 0, 0], [0xff, 0xff, 0xff, 0xff, 0xff, 0xfc]),
+            ([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 2]),
+        ]));
+    }
+    if rng.chance(10) {
+        let first = rng.below(8) as u8;
+        rule.pcp = Some((first, rng.range(first.into(), 7) as u8));
+    }
+    match rng.weighted(&[1, 2, 3, 14]) {
+        0 => {}
+        1 => rule.ethertype = Some(rng.pick(&[0x0800, 0x86dd, 0x0806, 0x9100, 0x8100])),
+        2 => {
+            rule.ethertype = Some(0x0806);
+            rule.arp_operation = rng.chance(40).then(|| rng.pick(&[1, 2]));
+            rule.source = prefixes(rng, Some(false));
+        }
+        _ => ip_conditions(rng, &mut rule),
+    }
+    rule
+}
+
+fn ip_conditions(rng: &mut Rng, rule: &mut Rule) {
+    let ipv6 = match rng.below(3) {
+        0 => None,
+        family => Some(family == 1),
+    };
+    rule.source = prefixes(rng, ipv6);
+    rule.destination = prefixes(rng, ipv6);
+    match rng.weighted(&[3, 3, 8, 2]) {
+        0 => {}
+        1 => {
+            let number = rng.pick(&PROTOCOLS);
+            // Of the other family there is no such packet, and a file is told so.
+            let foreign = matches!((number, ipv6), (1, Some(true)) | (58, Some(false)));
+            let mixed = number == 1 || number == 58;
+            if !(foreign || mixed && ipv6.is_none()) {
+                rule.protocol = vec![number];
+            }
+        }
+        2 => {
+            if rng.chance(60) {
+                rule.protocol = [vec![6], vec![17], vec![6, 17]][rng.below(3)].clone();
+            }
+            let range = |rng: &mut Rng| {
+                let first = rng.pick(&PORTS);
+                (first, first + rng.pick(&[0, 0, 1, 100]))
+            };
+            if rng.chance(30) {
+                rule.source_port = vec![range(rng)];
+            }
+            rule.destination_port = vec![range(rng)];
+            if rng.chance(30) {
+                rule.destination_port.push(range(rng));
+            }
+        }
+        _ => rule.tcp_flags = Some(rng.pick(&[(2, 16), (16, 0), (0, 4)])),
+    }
+    if rng.chance(8) {
+        rule.dscp = Some(rng.pick(&[0, 46]));
+    }
+    if rng.chance(15) {
+        let denies = rule.action == Action::Deny;
+        rule.fragment = Some(match (rule.needs_transport(), denies) {
+            (true, false) => rng.pick(&["no", "first"]),
+            (true, true) => rng.pick(&["no", "first", "any"]),
+            (false, _) => rng.pick(&["no", "first", "later", "any"]),
+        });
+    }
+}
+
+/// Addresses of a family, or of both.
+fn prefixes(rng: &mut Rng, ipv6: Option<bool>) -> Vec<Prefix> {
+    if rng.chance(70) {
+        return Vec::new();
+    }
+    let mut list = Vec::new();
+    for family in [false, true] {
+        if ipv6.is_some_and(|wanted| wanted != family) {
+            continue;
+        }
+        for _ in 0..rng.range(1, 2) {
+            let (whole, some) = if family { (128, 120) } else { (32, 24) };
+            let length = rng.pick(&[whole, whole, whole - 1, some, 8]);
+            let address = address(rng, family);
+            let host = whole - length;
+            list.push(Prefix {
+                ipv6: family,
+                address: address >> host << host,
+                length,
+            });
+        }
+    }
+    list
+}
+
+fn address(rng: &mut Rng, ipv6: bool) -> u128 {
+    let host = rng.range(1, 4) as u128;
+    let network = rng.pick(&[0, 0, 0, 1]) as u128;
+    if ipv6 {
+        0xfd00 << 112 | network << 64 | host
+    } else {
+        0x0a00_0000 | network << 8 | host
+    }
+}
+
+impl Prefix {
+    fn text(&self) -> String {
+        if self.ipv6 {
+            format!(
+                "\"{}/{}\"",
+                std::net::Ipv6Addr::from(self.address),
+                self.length
+            )
+        } else {
+            format!(
+                "\"{}/{}\"",
+                std::net::Ipv4Addr::from(self.address as u32),
+                self.length
+            )
+        }
+    }
+
+    fn has(&self, address: u128) -> bool {
+        let size = if self.ipv6 { 128 } else { 32 };
+        (0..self.length).all(|bit| {
+            let at = size - 1 - bit;
+            address >> at & 1 == self.address >> at & 1
+        })
+    }
+}
+
+fn list<T>(values: &[T], text: impl Fn(&T) -> String) -> String {
+    let texts: Vec<String> = values.iter().map(text).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+/// The lists as a file says them.
+pub fn render(text: &mut String, acls: &[Acl]) {
+    for (index, acl) in acls.iter().enumerate() {
+        let default = if acl.default_allows { "allow" } else { "deny" };
+        let _ = write!(
+            text,
+            "[[acl]]\nname = \"acl-{index}\"\ndefault = \"{default}\"\n"
+        );
+        for rule in &acl.rules {
+            rule.render(text);
+        }
+    }
+}
+
+/// The attachments of a port or network.
+pub fn render_attached(text: &mut String, acls: &Attached) {
+    for (key, list) in [
+        ("acl_from_port", acls.from_port),
+        ("acl_to_port", acls.to_port),
+    ] {
+        if let Some(list) = list {
+            let _ = writeln!(text, "{key} = \"acl-{list}\"");
+        }
+    }
+}
+
+impl Rule {
+    /// A rule that every frame meets.
+    fn new(action: Action) -> Self {
+        Self {
+            action,
+            source_mac: None,
+            ethertype: None,
+            pcp: None,
+            arp_operation: None,
+            source: Vec::new(),
+            destination: Vec::new(),
+            protocol: Vec::new(),
+            source_port: Vec::new(),
+            destination_port: Vec::new(),
+            tcp_flags: None,
+            dscp: None,
+            fragment: None,
+        }
+    }
+
+    fn needs_transport(&self) -> bool {
+        !self.source_port.is_empty()
+            || !self.destination_port.is_empty()
+            || self.tcp_flags.is_some()
+    }
+
+    /// Whether it is about IP packets only.
+    fn needs_ip(&self) -> bool {
+        let addresses = !self.source.is_empty() || !self.destination.is_empty();
+        self.needs_transport()
+            || !self.protocol.is_empty()
+            || self.dscp.is_some()
+            || self.fragment.is_some()
+            || (addresses && self.ethertype.is_none())
+    }
+
+    fn render(&self, text: &mut String) {
+        let action = match self.action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+            Action::Count => "count",
+        };
+        let _ = write!(text, "[[acl.rule]]\naction = \"{action}\"\n");
+        let mac = |mac: Address| mac.map(|byte| format!("{byte:02x}")).join(":");
+        if let Some((address, mask)) = self.source_mac {
+            let _ = writeln!(text, "source_mac = \"{}/{}\"", mac(address), mac(mask));
+        }
+        if let Some(ethertype) = self.ethertype {
+            let _ = writeln!(text, "ethertype = \"{ethertype:#06x}\"");
+        }
+        if let Some((first, last)) = self.pcp {
+            let _ = writeln!(text, "pcp = \"{first}-{last}\"");
+        }
+        if let Some(operation) = self.arp_operation {
+            let _ = writeln!(text, "arp_operation = {operation}");
+        }
+        for (key, prefixes) in [("source", &self.source), ("destination", &self.destination)] {
+            if !prefixes.is_empty() {
+                let _ = writeln!(text, "{key} = {}", list(prefixes, Prefix::text));
+            }
+        }
+        if !self.protocol.is_empty() {
+            let _ = writeln!(text, "protocol = {}", list(&self.protocol, u8::to_string));
+        }
+        for (key, ports) in [
+            ("source_port", &self.source_port),
+            ("destination_port", &self.destination_port),
+        ] {
+            if !ports.is_empty() {
+                let range = |(first, last): &(u16, u16)| format!("\"{first}-{last}\"");
+                let _ = writeln!(text, "{key} = {}", list(ports, range));
+            }
+        }
+        if let Some((set, clear)) = self.tcp_flags {
+            let words = |bits: u8, mark: &'static str| {
+                let named = FLAGS.iter().enumerate();
+                named
+                    .filter(move |(bit, _)| bits >> bit & 1 == 1)
+                    .map(move |(_, name)| format!("{mark}{name}"))
+            };
+            let all: Vec<String> = words(set, "").chain(words(clear, "!")).collect();
+            let _ = writeln!(text, "tcp_flags = \"{}\"", all.join(","));
+        }
+        if let Some(dscp) = self.dscp {
+            let _ = writeln!(text, "dscp = {dscp}");
+        }
+        if let Some(fragment) = self.fragment {
+            let _ = writeln!(text, "fragment = \"{fragment}\"");
+        }
+    }
+}
+
+/// What a packet of a frame is, for rules.
+#[derive(Clone, Debug, Default)]
+struct Packet {
+    ethertype: u16,
+    source_mac: Address,
+    pcp: u8,
+    /// IPv6?
+    ip: Option<bool>,
+    arp_operation: u8,
+    source: u128,
+    destination: u128,
+    protocol: u8,
+    dscp: u8,
+    /// `no`, `first` or `later`.
+    fragment: &'static str,
+    /// Ports and flags.
+    transport: Option<(u16, u16, u8)>,
+}
+
+/// The packet cannot be read.
+struct Malformed;
+
+/// Numbers from the front of some bytes, or the packet is cut short.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (front, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn number(&mut self, size: usize) -> Result<u128, Malformed> {
+        let bytes = self.take(size)?.iter();
+        Ok(bytes.fold(0, |number, byte| number << 8 | u128::from(*byte)))
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Packet, Malformed> {
+    let mut reader = Reader(bytes);
+    let mut packet = Packet {
+        fragment: "no",
+        ..Packet::default()
+    };
+    reader.take(6)?;
+    packet.source_mac = reader.take(6)?.try_into().map_err(|_| Malformed)?;
+    packet.ethertype = reader.number(2)? as u16;
+    let is_tag = |ethertype: u16| ethertype == 0x8100 || ethertype == 0x88a8;
+    if is_tag(packet.ethertype) {
+        packet.pcp = (reader.number(2)? >> 13) as u8;
+        packet.ethertype = reader.number(2)? as u16;
+    }
+    let mut inner = packet.ethertype;
+    let mut further = 0;
+    while is_tag(inner) {
+        further += 1;
+        // The engine looks at four, and takes more for a trick.
+        if further > 4 || reader.number(2)? & 0xfff == 0 {
+            return Err(Malformed);
+        }
+        inner = reader.number(2)? as u16;
+    }
+    if inner < 0x600 {
+        let llc = reader.0.get(..6).unwrap_or_default();
+        let snap = matches!(llc, [0xaa, 0xaa, 3, 0, 0, 0 | 0xf8]);
+        let of_snap = reader.0.get(6..8).map(|t| u16::from_be_bytes([t[0], t[1]]));
+        let read = of_snap.is_some_and(|t| is_tag(t) || [0x800, 0x86dd, 0x806].contains(&t));
+        return if snap && read {
+            Err(Malformed)
+        } else {
+            Ok(packet)
+        };
+    }
+    if further > 0 {
+        return Ok(packet);
+    }
+    match packet.ethertype {
+        0x0800 => ipv4(&mut packet, reader.0)?,
+        0x86dd => ipv6(&mut packet, reader.0)?,
+        0x0806 => arp(&mut packet, reader)?,
+        _ => {}
+    }
+    Ok(packet)
+}
+
+fn arp(packet: &mut Packet, mut reader: Reader<'_>) -> Result<(), Malformed> {
+    if reader.take(6)? != [0, 1, 8, 0, 6, 4] {
+        return Err(Malformed);
+    }
+    packet.arp_operation = u8::try_from(reader.number(2)?).map_err(|_| Malformed)?;
+    reader.take(6)?;
+    packet.source = reader.number(4)?;
+    reader.take(6)?;
+    packet.destination = reader.number(4)?;
+    Ok(())
+}
+
+fn ipv4(packet: &mut Packet, bytes: &[u8]) -> Result<(), Malformed> {
+    let mut reader = Reader(bytes);
+    let first = reader.number(1)?;
+    packet.dscp = (reader.number(1)? >> 2) as u8;
+    let total = reader.number(2)? as usize;
+    reader.take(2)?;
+    let fragment = reader.number(2)?;
+    reader.take(1)?;
+    packet.protocol = reader.number(1)? as u8;
+    reader.take(2)?;
+    packet.source = reader.number(4)?;
+    packet.destination = reader.number(4)?;
+    let header = (first & 15) as usize * 4;
+    if first >> 4 != 4 || header < 20 || total < header || total > bytes.len() {
+        return Err(Malformed);
+    }
+    packet.ip = Some(false);
+    let payload = &bytes[header..total];
+    fragmented(packet, (fragment & 0x1fff) as u16, fragment & 0x2000 != 0)?;
+    transport(packet, payload)
+}
+
+fn fragmented(packet: &mut Packet, offset: u16, more: bool) -> Result<(), Malformed> {
+    packet.fragment = match (offset, more) {
+        (0, false) => "no",
+        (0, true) => "first",
+        _ => "later",
+    };
+    if offset == 1 && packet.protocol == 6 {
+        return Err(Malformed);
+    }
+    Ok(())
+}
+
+fn ipv6(packet: &mut Packet, bytes: &[u8]) -> Result<(), Malformed> {
+    let mut reader = Reader(bytes);
+    let first = reader.number(4)?;
+    let length = reader.number(2)? as usize;
+    packet.dscp = (first >> 22 & 63) as u8;
+    packet.protocol = reader.number(1)? as u8;
+    reader.take(1)?;
+    packet.source = reader.number(16)?;
+    packet.destination = reader.number(16)?;
+    if first >> 28 != 6 || reader.0.len() < length {
+        return Err(Malformed);
+    }
+    packet.ip = Some(true);
+    reader.0 = &reader.0[..length];
+    let mut had_fragment = false;
+    for count in 0.. {
+        let extension = packet.protocol;
+        if ![0, 43, 44, 51, 60].contains(&extension) {
+            break;
+        }
+        let next = reader.number(1)? as u8;
+        let size = reader.number(1)? as usize;
+        if count == 8 || (extension == 0 && count > 0) {
+            return Err(Malformed);
+        }
+        packet.protocol = next;
+        match extension {
+            44 => {
+                let offset = reader.number(2)? as u16;
+                reader.take(4)?;
+                if had_fragment && packet.fragment != "no" {
+                    return Err(Malformed);
+                }
+                had_fragment = true;
+                fragmented(packet, offset >> 3, offset & 1 != 0)?;
+            }
+            51 => drop(reader.take(size * 4 + 6)?),
+            _ => drop(reader.take(size * 8 + 6)?),
+        }
+        if packet.fragment == "later" {
+            return Ok(());
+        }
+    }
+    transport(packet, reader.0)
+}
+
+fn transport(packet: &mut Packet, payload: &[u8]) -> Result<(), Malformed> {
+    if packet.fragment == "later" {
+        return Ok(());
+    }
+    let mut reader = Reader(payload);
+    packet.transport = match packet.protocol {
+        6 => {
+            let (source, destination) = (reader.number(2)?, reader.number(2)?);
+            reader.take(8)?;
+            let (offset, flags) = (reader.number(1)? >> 4, reader.number(1)?);
+            reader.take(6)?;
+            if offset < 5 || offset as usize * 4 > payload.len() {
+                return Err(Malformed);
+            }
+            Some((source as u16, destination as u16, flags as u8))
+        }
+        17 => {
+            let (source, destination) = (reader.number(2)?, reader.number(2)?);
+            let length = reader.number(2)? as usize;
+            reader.take(2)?;
+            if length < 8 || (packet.fragment == "no" && length > payload.len()) {
+                return Err(Malformed);
+            }
+            Some((source as u16, destination as u16, 0))
+        }
+        132 => {
+            let ports = (reader.number(2)? as u16, reader.number(2)? as u16, 0);
+            reader.take(8)?;
+            Some(ports)
+        }
+        1 | 58 => {
+            let kinds = (reader.number(1)? as u16, reader.number(1)? as u16, 0);
+            reader.take(2)?;
+            Some(kinds)
+        }
+        _ => None,
+    };
+    Ok(())
+}
+
+impl Rule {
+    /// Whether a packet meets the conditions.
+    fn is_met(&self, packet: &Packet, wrong: Option<Wrong>) -> bool {
+        let mac = self.source_mac.is_none_or(|(address, mask)| {
+            (0..6).all(|byte| packet.source_mac[byte] & mask[byte] == address[byte])
+        });
+        let below = mac
+            && self
+                .ethertype
+                .is_none_or(|ethertype| ethertype == packet.ethertype)
+            && self
+                .pcp
+                .is_none_or(|(first, last)| (first..=last).contains(&packet.pcp))
+            && self
+                .arp_operation
+                .is_none_or(|operation| operation == packet.arp_operation);
+        let ipv6 = packet.ip == Some(true);
+        let inside = |prefixes: &[Prefix], address: u128| {
+            let mut own = prefixes.iter().filter(|prefix| prefix.ipv6 == ipv6);
+            prefixes.is_empty() || own.any(|prefix| prefix.has(address))
+        };
+        let addresses =
+            inside(&self.source, packet.source) && inside(&self.destination, packet.destination);
+        if !below || !addresses || (self.needs_ip() && packet.ip.is_none()) {
+            return false;
+        }
+        self.dscp.is_none_or(|dscp| dscp == packet.dscp) && self.is_met_by_ip(packet, wrong)
+    }
+
+    fn is_met_by_ip(&self, packet: &Packet, wrong: Option<Wrong>) -> bool {
+        let later = packet.fragment == "later";
+        let fragment = match self.fragment {
+            None => true,
+            Some("any") => packet.fragment != "no",
+            Some(word) => word == packet.fragment,
+        };
+        let mut protocols = self.protocol.clone();
+        if protocols.is_empty() && self.tcp_flags.is_some() {
+            protocols = vec![6];
+        } else if protocols.is_empty() && self.needs_transport() {
+            protocols = vec![6, 17, 132];
+        }
+        let ipv6 = packet.ip == Some(true);
+        let foreign = if ipv6 { 1 } else { 58 };
+        let listed = protocols.contains(&packet.protocol) && packet.protocol != foreign;
+        let hidden = ipv6
+            && later
+            && self.action == Action::Deny
+            && protocols.iter().any(|protocol| *protocol != foreign)
+            && [0, 43, 51, 60].contains(&packet.protocol);
+        let protocol = protocols.is_empty() || listed || hidden;
+        if !fragment || !protocol {
+            return false;
+        }
+        if !self.needs_transport() {
+            return true;
+        }
+        if later {
+            return match self.action {
+                Action::Deny => wrong != Some(Wrong::LaterFragmentsEscape),
+                _ => wrong == Some(Wrong::LaterFragmentsAreAllowed),
+            };
+        }
+        let Some((source, destination, flags)) = packet.transport else {
+            return false;
+        };
+        let inside = |ranges: &[(u16, u16)], port: u16| {
+            ranges.is_empty()
+                || ranges
+                    .iter()
+                    .any(|(first, last)| (*first..=*last).contains(&port))
+        };
+        inside(&self.source_port, source)
+            && inside(&self.destination_port, destination)
+            && self
+                .tcp_flags
+                .is_none_or(|(set, clear)| flags & set == set && flags & clear == 0)
+    }
+}
+
+/// What lists say about a frame: none, if it is malformed.
+pub fn allows(acls: &[&Acl], bytes: &[u8], wrong: Option<Wrong>) -> Option<bool> {
+    let packet = match read(bytes) {
+        Ok(packet) => packet,
+        Err(Malformed) => return (wrong == Some(Wrong::MalformedPasses)).then_some(true),
+    };
+    let allows = |acl: &&Acl| {
+        let deciding = |rule: &&Rule| {
+            let counts = rule.action == Action::Count && wrong != Some(Wrong::CountingAllows);
+            !counts && rule.is_met(&packet, wrong)
+        };
+        let mut rules: Vec<&Rule> = acl.rules.iter().filter(deciding).collect();
+        if wrong == Some(Wrong::LastMatchWins) {
+            rules.reverse();
+        }
+        let default = acl.default_allows || wrong == Some(Wrong::DefaultAllows);
+        rules
+            .first()
+            .map_or(default, |rule| rule.action != Action::Deny)
+    };
+    Some(acls.iter().all(allows))
+}
+
+/// A payload for this EtherType: mostly one that can be read.
+pub fn payload(rng: &mut Rng, ethertype: [u8; 2]) -> Vec<u8> {
+    let mut bytes = match ethertype {
+        [8, 0] => ipv4_payload(rng),
+        [0x86, 0xdd] => ipv6_payload(rng),
+        [8, 6] => {
+            let mut bytes = vec![0, 1, 8, 0, 6, 4, 0, rng.pick(&[1, 2, 3])];
+            bytes.extend([2, 0, 0, 0, 0, 1]);
+            bytes.extend((address(rng, false) as u32).to_be_bytes());
+            bytes.extend([0; 6]);
+            bytes.extend((address(rng, false) as u32).to_be_bytes());
+            bytes
+        }
+        _ => rng
+            .pick(&[
+                &[0xaa_u8, 0xaa, 3, 0, 0, 0, 8, 0][..],
+                &[0x42, 0x42, 3],
+                &[],
+            ])
+            .to_vec(),
+    };
+    if rng.chance(8) && !bytes.is_empty() {
+        let at = rng.below(bytes.len());
+        bytes[at] = rng.next() as u8;
+    }
+    bytes
+}
+
+fn l4(rng: &mut Rng, protocol: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match protocol {
+        1 | 58 => bytes.extend([rng.pick(&[0, 8, 128]), 0, 0, 0, 0, 0, 0, 0]),
+        6 | 17 | 132 => {
+            for _ in 0..2 {
+                let port = rng.pick(&PORTS) + rng.pick(&[0, 0, 0, 1]);
+                bytes.extend(port.to_be_bytes());
+            }
+            match protocol {
+                6 => {
+                    let flags = rng.pick(&[2, 16, 18, 4]);
+                    bytes.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0, 9, 0, 0, 0, 0]);
+                }
+                17 => bytes.extend([0, 8, 0, 0]),
+                _ => bytes.extend([0; 8]),
+            }
+        }
+        _ => bytes.extend([0; 8]),
+    }
+    bytes
+}
+
+fn ipv4_payload(rng: &mut Rng) -> Vec<u8> {
+    let protocol = rng.pick(&PROTOCOLS);
+    let fragment: u16 = rng.pick(&[0, 0, 0x4000, 0x2000, 0x2002, 0x0007, 0x0005, 0x0001]);
+    let l4 = l4(rng, protocol);
+    let total = (20 + l4.len()) as u16;
+    let mut bytes = vec![0x45, rng.pick(&[0, 0, 0xb8])];
+    bytes.extend(total.to_be_bytes());
+    bytes.extend([0, 1]);
+    bytes.extend(fragment.to_be_bytes());
+    bytes.extend([64, protocol, 0, 0]);
+    for _ in 0..2 {
+        bytes.extend((address(rng, false) as u32).to_be_bytes());
+    }
+    bytes.extend(l4);
+    bytes
+}
+
+fn ipv6_payload(rng: &mut Rng) -> Vec<u8> {
+    let protocol = rng.pick(&PROTOCOLS);
+    let mut rest = l4(rng, protocol);
+    let mut next = protocol;
+    while rng.chance(35) {
+        let kind: u8 = rng.pick(&[60, 43, 44, 44, 51]);
+        let mut header = match kind {
+            44 => {
+                let offset: u16 = rng.pick(&[0, 1, 1, 0x0010, 0x0011, 0x0008]);
+                let [high, low] = offset.to_be_bytes();
+                vec![next, 0, high, low, 0, 0, 0, 1]
+            }
+            51 => vec![next, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            _ => vec![next, 0, 0, 0, 0, 0, 0, 0],
+        };
+        header.extend(rest);
+        rest = header;
+        next = kind;
+    }
+    let class: u8 = rng.pick(&[0, 0, 0xb8]);
+    let mut bytes = vec![0x60 | class >> 4, class << 4, 0, 0];
+    bytes.extend((rest.len() as u16).to_be_bytes());
+    bytes.extend([next, 64]);
+    for _ in 0..2 {
+        bytes.extend(address(rng, true).to_be_bytes());
+    }
+    bytes.extend(rest);
+    bytes
+}
