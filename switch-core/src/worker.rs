@@ -14,7 +14,7 @@ use crate::{
     clock::Tick,
     config::snapshot::Snapshot,
     counters::{DropReason, WorkerCounters},
-    datapath::{self, Context, Outbox},
+    datapath::{self, Context, Entries, Outbox},
     handoff::{Handed, Handoff},
     limits::{BURST, MAX_PORTS, MAX_WORKERS, PortIndex, TAKE_OVER, WorkerIndex},
     mem::{Burst, FrameCache, Pool},
@@ -84,6 +84,7 @@ pub struct Worker {
     snapshot: Arc<Snapshot>,
     handoff: Handoff,
     cache: FrameCache,
+    entries: Entries,
     outbox: Outbox,
     served: Vec<Served>,
     /// By port, the position in `served` of the queue to transmit by.
@@ -109,6 +110,7 @@ impl Worker {
             snapshot: Arc::default(),
             handoff,
             cache: FrameCache::new(Arc::clone(&shared.pool)),
+            entries: Entries::default(),
             outbox: Outbox::default(),
             served: Vec::new(),
             transmit_by: Box::new([NO_QUEUE; MAX_PORTS]),
@@ -187,6 +189,7 @@ impl Worker {
             &context,
             port,
             &mut self.burst,
+            &mut self.entries,
             &mut self.cache,
             &mut self.outbox,
         );

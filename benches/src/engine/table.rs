@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use switch_core::{
     clock::Tick,
     limits::{BURST, FDB_SLOTS, MAX_AGEING_S, PortIndex},
-    table::fdb::{Fdb, Learned, Place},
+    table::fdb::{Fdb, Learned, Location, Place},
     wire::ethernet::Mac,
 };
 
@@ -70,9 +70,10 @@ impl Table {
 
     /// Hashes a burst of addresses and asks for their buckets.
     #[inline]
-    fn places(&self, start: usize) -> ArrayVec<Place<'_>, BURST> {
+    fn places(&self, start: usize) -> ArrayVec<Place, BURST> {
         let macs = self.asked[start..start + BURST].iter();
-        macs.map(|mac| self.fdb.prefetch(NETWORK, *mac)).collect()
+        let stations = self.fdb.at(self.now);
+        macs.map(|mac| stations.prefetch(NETWORK, *mac)).collect()
     }
 
     /// Looks the next burst up.
@@ -82,8 +83,9 @@ impl Table {
     #[inline(never)]
     pub fn look_up(&mut self) {
         let start = self.advance();
+        let stations = self.fdb.at(self.now);
         for place in self.places(start) {
-            let found = self.fdb.lookup_at(black_box(place), self.now);
+            let found = stations.lookup(black_box(place)).map(Location::port);
             assert!(black_box(found) == self.expected);
         }
     }

@@ -71,12 +71,22 @@ impl VidMap {
 
     /// The network of the twelve VID bits of a tag.
     #[must_use]
-    #[inline]
     pub fn get(&self, vid_bits: u16) -> Option<NetworkIndex> {
-        match self.0[usize::from(vid_bits & 0x0fff)] {
-            Self::NONE => None,
-            number => Some(NetworkIndex::new(usize::from(number) % MAX_NETWORKS)),
-        }
+        Vids(&self.0).get(vid_bits)
+    }
+}
+
+/// A [`VidMap`], or one without networks: a reference, by which a burst looks its VIDs up.
+#[derive(Clone, Copy)]
+pub struct Vids<'a>(&'a [u16; 4096]);
+
+impl Vids<'_> {
+    /// The network of the twelve VID bits of a tag.
+    #[must_use]
+    #[inline]
+    pub fn get(self, vid_bits: u16) -> Option<NetworkIndex> {
+        let number = usize::from(self.0[usize::from(vid_bits & 0x0fff)]);
+        (number < MAX_NETWORKS).then(|| NetworkIndex::new(number))
     }
 }
 
@@ -115,6 +125,13 @@ pub struct PortRules {
 }
 
 impl PortRules {
+    /// The networks of tagged frames: of none, where no tagged frame is accepted.
+    #[must_use]
+    pub fn vids(&self) -> Vids<'_> {
+        static NONE: [u16; 4096] = [VidMap::NONE; 4096];
+        Vids(self.tagged.as_ref().map_or(&NONE, |map| &map.0))
+    }
+
     /// How frames of `network` leave by this port.
     #[must_use]
     #[inline]

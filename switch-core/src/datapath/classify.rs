@@ -1,121 +1,151 @@
 //! Stages 1 and 2: the header, and the network that the frame belongs to (802.1Q-2022, 8.6.1 and
 //! 8.6.2).
 
-use super::{Context, Entries, Entry, Verdict};
+use std::hint::cold_path;
+
+use super::{Context, Entry};
 use crate::{
-    config::snapshot::PortRules,
+    config::snapshot::{PortRules, Vids},
     counters::DropReason,
     limits::{MAX_FRAME_SIZE, NetworkIndex},
-    mem::{Burst, Frame, Region},
-    wire::{
-        ethernet::PackedMac,
-        parse::{Header, Tag},
-    },
+    mem::{Burst, Region},
+    table::fdb::View,
+    wire::parse::{Header, Tag, Truncated, hides_another},
 };
 
 #[inline(never)]
-pub(super) fn classify<'a>(
-    context: &Context<'a>,
+pub(super) fn classify(
+    context: &Context<'_>,
     rules: &PortRules,
+    stations: &View<'_>,
     burst: &Burst,
     region: &Region,
-    entries: &mut Entries<'a>,
+    entries: &mut [Entry],
 ) {
-    for frame in burst {
-        if let Err(reason) = enter(context, rules, frame, region, entries) {
-            refuse(context, reason, entries);
+    let vids = rules.vids();
+    for (frame, entry) in burst.iter().zip(entries) {
+        debug_assert!(frame.size() <= MAX_FRAME_SIZE, "no longer one can be made");
+        let head = region.head(frame);
+        if !enter(rules, vids, stations, head, entry) {
+            enter_any(context, rules, stations, head, entry);
         }
     }
 }
 
-/// Enters a frame with all that is to be known of it, or says why it goes no further.
+/// Enters a frame from one station to another with no tag or an ordinary one: nearly every frame.
+/// False, and nothing is done, where it needs a closer look.
 #[inline(always)]
-fn enter<'a>(
-    context: &Context<'a>,
+fn enter(
     rules: &PortRules,
-    frame: &Frame,
-    region: &Region,
-    entries: &mut Entries<'a>,
-) -> Result<(), DropReason> {
-    debug_assert!(frame.size() <= MAX_FRAME_SIZE, "no longer one can be made");
-    let header = Header::parse(region.head(frame)).map_err(|_| DropReason::Truncated)?;
+    vids: Vids<'_>,
+    stations: &View<'_>,
+    head: &[u8],
+    entry: &mut Entry,
+) -> bool {
+    let Some(start) = head.first_chunk() else {
+        return false;
+    };
+    let header = Header::of(start);
     // Each kind on its own, so that which it is need not be asked again.
-    if let Some(tag) = header.tag {
-        check_addresses(context, &header)?;
-        let network = network_of(tag, rules)?;
-        add(context, &header, network, entries);
-    } else {
-        check_addresses(context, &header)?;
-        let network = rules.untagged.ok_or(DropReason::UntaggedNotAccepted)?;
-        add(context, &header, network, entries);
+    match header.tag {
+        Some(tag) => match network_of(tag, rules, vids) {
+            Some(network) => enter_ordinary(stations, &header, network, entry),
+            None => false,
+        },
+        None => match rules.untagged {
+            Some(network) => enter_ordinary(stations, &header, network, entry),
+            None => false,
+        },
     }
-    Ok(())
 }
 
 #[inline(always)]
-fn add<'a>(
-    context: &Context<'a>,
+fn enter_ordinary(
+    stations: &View<'_>,
     header: &Header,
     network: NetworkIndex,
-    entries: &mut Entries<'a>,
-) {
-    entries.push(Entry {
-        // All cache misses of the burst are under way before the first is waited for.
-        source: context.fdb.prefetch(network, header.source),
-        destination: context.fdb.prefetch(network, header.destination),
-        tag: header.tag,
-        verdict: Verdict::UNDECIDED,
-    });
+    entry: &mut Entry,
+) -> bool {
+    // A branch each: to put both answers together first would cost more than the second branch.
+    if header.destination.is_group() {
+        cold_path();
+        return false;
+    }
+    if !header.source.is_station() {
+        cold_path();
+        return false;
+    }
+    *entry = known(stations, header, network);
+    true
 }
 
-#[cold]
+/// Enters any frame: all that is to be known of it, or why it goes no further.
 #[inline(never)]
-fn refuse<'a>(context: &Context<'a>, reason: DropReason, entries: &mut Entries<'a>) {
-    entries.push(Entry {
-        source: context.fdb.nowhere(),
-        destination: context.fdb.nowhere(),
-        tag: None,
-        verdict: Verdict::drop(reason),
+fn enter_any(
+    context: &Context<'_>,
+    rules: &PortRules,
+    stations: &View<'_>,
+    head: &[u8],
+    entry: &mut Entry,
+) {
+    let header = Header::parse(head).map_err(|Truncated| DropReason::Truncated);
+    let entered = header.and_then(|header| {
+        let network = judge(context, rules, &header, head)?;
+        Ok(known(stations, &header, network))
     });
+    match entered {
+        Ok(known) => *entry = known,
+        Err(reason) => entry.drop(reason),
+    }
 }
 
+/// All that is to be known of a frame.
 #[inline(always)]
-fn check_addresses(context: &Context<'_>, header: &Header) -> Result<(), DropReason> {
+fn known(stations: &View<'_>, header: &Header, network: NetworkIndex) -> Entry {
+    // All cache misses of the burst are under way before the first is waited for.
+    let source = stations.prefetch(network, header.source);
+    let destination = stations.prefetch(network, header.destination);
+    Entry::new(source, destination, header.tag)
+}
+
+/// The network of a frame with an ordinary tag.
+#[inline(always)]
+fn network_of(tag: Tag, rules: &PortRules, vids: Vids<'_>) -> Option<NetworkIndex> {
+    // A VID that means no network stands for 0 and 4095 too.
+    if tag.is_of(rules.tpid) {
+        vids.get(tag.tci().vid_bits())
+    } else {
+        None
+    }
+}
+
+/// The network of any frame.
+///
+/// # Errors
+/// When it goes no further: for its addresses, or else for its tag.
+fn judge(
+    context: &Context<'_>,
+    rules: &PortRules,
+    header: &Header,
+    head: &[u8],
+) -> Result<NetworkIndex, DropReason> {
     if !header.source.is_station() {
         return Err(DropReason::SourceInvalid);
     }
-    if header.destination.is_group() {
-        check_group(context, header.destination)?;
-    }
-    Ok(())
-}
-
-#[cold]
-#[inline(never)]
-fn check_group(context: &Context<'_>, destination: PackedMac) -> Result<(), DropReason> {
-    if destination.is_reserved() && !context.snapshot.rules.forward_reserved {
+    if header.destination.is_reserved() && !context.snapshot.rules.forward_reserved {
         return Err(DropReason::ReservedGroup);
     }
-    Ok(())
-}
-
-/// The network of a tagged frame that this port received.
-#[inline(always)]
-fn network_of(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReason> {
-    // A VID that means no network stands for 0 and 4095 too.
-    if tag.is_of(rules.tpid)
-        && let Some(vids) = &rules.tagged
-        && let Some(network) = vids.get(tag.tci().vid_bits())
-    {
-        return Ok(network);
+    match header.tag {
+        None => rules.untagged.ok_or(DropReason::UntaggedNotAccepted),
+        Some(tag) => match network_of(tag, rules, rules.vids()) {
+            Some(network) => Ok(network),
+            None => network_of_odd(tag, rules, head),
+        },
     }
-    network_of_odd(tag, rules)
 }
 
 /// For a priority-tagged frame, or to say why the tag is not accepted.
-#[cold]
-#[inline(never)]
-fn network_of_odd(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReason> {
+fn network_of_odd(tag: Tag, rules: &PortRules, head: &[u8]) -> Result<NetworkIndex, DropReason> {
     if !tag.is_of(rules.tpid) {
         // A foreign tag is not payload: at the far end it might be a tag again.
         return Err(match rules.tagged {
@@ -125,7 +155,7 @@ fn network_of_odd(tag: Tag, rules: &PortRules) -> Result<NetworkIndex, DropReaso
     }
     match tag.tci().vid_bits() {
         // Priority-tagged: treated as untagged, which a frame with a further tag is not.
-        0 if tag.hides_another() => Err(DropReason::HiddenTag),
+        0 if head.first_chunk().is_some_and(hides_another) => Err(DropReason::HiddenTag),
         0 => rules.untagged.ok_or(DropReason::UntaggedNotAccepted),
         _ if rules.tagged.is_none() => Err(DropReason::TaggedNotAccepted),
         4095 => Err(DropReason::VidReserved),

@@ -11,28 +11,10 @@ use crate::{
     table::fdb::{Location, View},
 };
 
-#[inline]
 pub(super) fn find(
     received: &Received<'_>,
     stations: &View<'_>,
-    entry: &Entry<'_>,
-    exits: &mut Exits,
-) -> Verdict {
-    let Some(location) = stations.lookup_at_home(entry.destination) else {
-        return find_slowly(received, stations, entry, exits);
-    };
-    match exits.known(location) {
-        Some(index) => Verdict::forward(index),
-        None => leave(received, location, exits),
-    }
-}
-
-/// For a destination that is not where it is looked for first.
-#[inline(never)]
-fn find_slowly(
-    received: &Received<'_>,
-    stations: &View<'_>,
-    entry: &Entry<'_>,
+    entry: &Entry,
     exits: &mut Exits,
 ) -> Verdict {
     if entry.destination.is_group() {
@@ -42,16 +24,15 @@ fn find_slowly(
         return Verdict::FLOOD;
     };
     match exits.known(location) {
-        Some(index) => Verdict::forward(index),
+        Some(verdict) => verdict,
         None => leave(received, location, exits),
     }
 }
 
 /// For the first frame of a burst to a location.
-#[inline(never)]
 fn leave(received: &Received<'_>, location: Location, exits: &mut Exits) -> Verdict {
     match judge(received, location) {
-        Ok(exit) => Verdict::forward(exits.remember(location, exit)),
+        Ok(exit) => exits.remember(location, exit),
         Err(verdict) => verdict,
     }
 }

@@ -1,5 +1,7 @@
 //! Stages 9 and 10: carry the verdicts out, one simple loop.
 
+use std::iter;
+
 use arrayvec::ArrayVec;
 
 use super::{
@@ -46,23 +48,29 @@ pub(super) struct Egress<'a> {
 impl Egress<'_> {
     /// Carries the verdicts out: one simple loop for each run of frames with the same.
     #[inline(never)]
-    pub(super) fn dispatch(mut self, burst: &mut Burst, entries: &[Entry<'_>], exits: &Exits) {
+    pub(super) fn dispatch(mut self, burst: &mut Burst, entries: &[Entry], exits: &Exits) {
         let mut frames = burst.drain(..);
-        let mut position = 0;
-        for run in entries.chunk_by(|entry, next| entry.verdict == next.verdict) {
-            // In this order: what the run has no entry for stays with the next one.
-            let frames = run.iter().zip(frames.by_ref());
-            match run[0].verdict.decision() {
+        let mut rest = entries.iter();
+        while let Some(first) = rest.as_slice().first() {
+            let verdict = first.verdict();
+            let position = entries.len() - rest.len();
+            // As long as the verdict is the same; what the run has no entry for stays.
+            let run = iter::from_fn(|| {
+                let mut ahead = rest.clone();
+                let entry = ahead.next().filter(|entry| entry.verdict() == verdict)?;
+                rest = ahead;
+                Some((entry, frames.next()?))
+            });
+            match verdict.decision() {
                 Decision::Forward(index) if !exits.get(index).has_policy => {
-                    self.send_all(frames, exits.get(index));
+                    self.send_all(run, exits.get(index));
                 }
                 decision => {
                     // Collected, so that the drain never leaves the registers.
-                    let frames: ArrayVec<_, BURST> = frames.collect();
-                    self.carry_out(decision, position, frames, exits);
+                    let run: ArrayVec<_, BURST> = run.collect();
+                    self.carry_out(decision, position, run, exits);
                 }
             }
-            position += run.len();
         }
     }
 
@@ -73,7 +81,7 @@ impl Egress<'_> {
         &mut self,
         decision: Decision,
         first: usize,
-        frames: ArrayVec<(&Entry<'_>, Frame), BURST>,
+        frames: ArrayVec<(&Entry, Frame), BURST>,
         exits: &Exits,
     ) {
         for (position, (entry, frame)) in (first..).zip(frames) {
@@ -96,7 +104,7 @@ impl Egress<'_> {
 
     /// Sends frames by the same way, but for those that cannot go so.
     #[inline]
-    fn send_all<'e>(&mut self, frames: impl Iterator<Item = (&'e Entry<'e>, Frame)>, exit: Exit) {
+    fn send_all<'e>(&mut self, frames: impl Iterator<Item = (&'e Entry, Frame)>, exit: Exit) {
         // Those wait, so that nothing but the region is asked of the cache meanwhile.
         let mut refused = ArrayVec::new();
         let region: &Region = self.cache.region();
@@ -115,23 +123,17 @@ impl Egress<'_> {
         }
     }
 
-    fn send(&mut self, frame: Frame, entry: &Entry<'_>, position: usize, exit: Exit) {
+    fn send(&mut self, frame: Frame, entry: &Entry, position: usize, exit: Exit) {
         if exit.has_policy {
             self.send_if_allowed(frame, entry, position, exit);
         } else {
-            self.send_all(std::iter::once((entry, frame)), exit);
+            self.send_all(iter::once((entry, frame)), exit);
         }
     }
 
     /// Sends a frame to a port where policy has a say.
     #[inline(never)]
-    fn send_if_allowed(
-        &mut self,
-        mut frame: Frame,
-        entry: &Entry<'_>,
-        position: usize,
-        exit: Exit,
-    ) {
+    fn send_if_allowed(&mut self, mut frame: Frame, entry: &Entry, position: usize, exit: Exit) {
         match self.judge(&mut frame, entry, position, exit) {
             Ok(()) => self.outbox.push(exit.port, frame),
             Err(reason) => self.discard(frame, exit.port, reason),
@@ -142,7 +144,7 @@ impl Egress<'_> {
     fn judge(
         &self,
         frame: &mut Frame,
-        entry: &Entry<'_>,
+        entry: &Entry,
         position: usize,
         exit: Exit,
     ) -> Result<(), DropReason> {
@@ -158,7 +160,7 @@ impl Egress<'_> {
     /// Sends a frame to every port of its network that may have it. The frame itself goes to the
     /// last, copies to the others: a copy is made before its original is tagged.
     #[inline(never)]
-    fn flood(&mut self, frame: Frame, entry: &Entry<'_>, position: usize) {
+    fn flood(&mut self, frame: Frame, entry: &Entry, position: usize) {
         let snapshot = self.context.snapshot;
         let network = entry.destination.network();
         let members = snapshot
@@ -206,11 +208,11 @@ fn set_aside(refused: &mut ArrayVec<(Frame, DropReason), BURST>, frame: Frame, r
 fn prepare(
     frame: &mut Frame,
     region: &Region,
-    entry: &Entry<'_>,
+    entry: &Entry,
     exit: Exit,
 ) -> Result<(), DropReason> {
     rewrite(frame, region, entry, exit.tag)?;
-    if frame.size() > usize::from(exit.max_size) {
+    if frame.is_longer_than(exit.max_size) {
         return Err(DropReason::MtuExceeded);
     }
     Ok(())

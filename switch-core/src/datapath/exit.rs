@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::Verdict;
 use crate::{
     config::snapshot::{EgressTag, Snapshot},
     limits::{BURST, PortIndex},
@@ -34,7 +35,7 @@ impl Exit {
         let (tag, tag_size) = match tag {
             EgressTag::NotMember => return None,
             EgressTag::Untagged => (None, 0),
-            EgressTag::Tagged(vid) => (Some(Tag::new(tpid, Tci(vid.get()), false)), TAG_SIZE),
+            EgressTag::Tagged(vid) => (Some(Tag::new(tpid, Tci(vid.get()))), TAG_SIZE),
         };
         let max_size = link
             .mtu
@@ -56,10 +57,11 @@ pub(super) struct Exits {
     /// Each frame has found one at most.
     found: ArrayVec<Exit, BURST>,
     /// By a number that a location gives, the last of those that give the same one.
-    by_location: [(Location, ExitIndex); REMEMBERED],
+    by_location: [(Location, Verdict); 1 << REMEMBERED_BITS],
 }
 
-const REMEMBERED: usize = 8;
+/// Eight are remembered.
+const REMEMBERED_BITS: u32 = 3;
 
 /// The position of a way out among those that the burst has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,22 +84,22 @@ impl Exits {
     pub(super) fn new() -> Self {
         Self {
             found: ArrayVec::new(),
-            by_location: [(Location::NONE, ExitIndex(0)); REMEMBERED],
+            by_location: [(Location::NONE, Verdict::UNDECIDED); 1 << REMEMBERED_BITS],
         }
     }
 
-    /// How frames for a location leave, if one has left so a moment ago.
+    /// The verdict on frames for a location, if one has left so a moment ago.
     #[inline]
-    pub(super) fn known(&self, location: Location) -> Option<ExitIndex> {
-        let (last, index) = self.by_location[location.spread_over(REMEMBERED)];
-        (last == location).then_some(index)
+    pub(super) fn known(&self, location: Location) -> Option<Verdict> {
+        let (last, verdict) = self.by_location[location.spread::<REMEMBERED_BITS>()];
+        (last == location).then_some(verdict)
     }
 
-    pub(super) fn remember(&mut self, location: Location, exit: Exit) -> ExitIndex {
-        let index = ExitIndex(self.found.len() as u16);
+    pub(super) fn remember(&mut self, location: Location, exit: Exit) -> Verdict {
+        let verdict = Verdict::forward(ExitIndex(self.found.len() as u16));
         self.found.push(exit);
-        self.by_location[location.spread_over(REMEMBERED)] = (location, index);
-        index
+        self.by_location[location.spread::<REMEMBERED_BITS>()] = (location, verdict);
+        verdict
     }
 
     /// A way out that was found.

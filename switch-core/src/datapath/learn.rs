@@ -6,21 +6,18 @@ use crate::{
     table::fdb::{Learned, View},
 };
 
-#[inline]
+/// Learns the source of a frame, unless there is nothing to learn about it.
+///
+/// # Errors
+/// When the port must not have this source.
 pub(super) fn learn(
     received: &Received<'_>,
     stations: &View<'_>,
-    entry: &Entry<'_>,
+    entry: &Entry,
 ) -> Result<(), DropReason> {
     if stations.is_settled(entry.source, received.ingress) {
         return Ok(());
     }
-    learn_news(received, entry)
-}
-
-/// A station that is new, has moved, or was last seen a second ago.
-#[inline(never)]
-fn learn_news(received: &Received<'_>, entry: &Entry<'_>) -> Result<(), DropReason> {
     let &Received {
         context,
         ingress,

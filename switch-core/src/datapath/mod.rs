@@ -8,6 +8,7 @@
 mod classify;
 mod destination;
 mod dispatch;
+mod entry;
 mod exit;
 mod learn;
 mod outbox;
@@ -15,24 +16,23 @@ mod policy;
 mod qos;
 mod rewrite;
 
+pub use entry::Entries;
 pub use outbox::Outbox;
-
-use arrayvec::ArrayVec;
 
 use crate::{
     clock::Tick,
     config::snapshot::{PortRules, Role, Snapshot},
     counters::{DropReason, WorkerCounters},
-    limits::{BURST, PortIndex, WorkerIndex},
+    limits::{PortIndex, WorkerIndex},
     mem::{Burst, FrameCache, Region},
     table::{
-        fdb::{Fdb, Place},
+        fdb::{Fdb, View},
         flow::FlowTable,
     },
-    wire::parse::Tag,
 };
 use dispatch::Egress;
-use exit::{ExitIndex, Exits};
+use entry::{Decision, Entry, Verdict};
+use exit::Exits;
 
 /// What all frames of a burst have in common.
 #[derive(Debug)]
@@ -60,83 +60,6 @@ struct Received<'a> {
     rules: &'a PortRules,
 }
 
-/// What is to be done with one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    /// To one port, by a way out that the burst knows.
-    Forward(ExitIndex),
-    /// To one port, which is down.
-    Closed(PortIndex),
-    /// To every port of its network that may have it.
-    Flood,
-    /// To nobody.
-    Drop(DropReason),
-}
-
-/// A [`Decision`], or none yet, in one word: to compare those of neighbours is one instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Verdict(u32);
-
-impl Verdict {
-    /// No stage has decided yet.
-    const UNDECIDED: Self = Self(0);
-    const FLOOD: Self = Self(1 << 16);
-    const FORWARD: u32 = 2 << 16;
-    const CLOSED: u32 = 3 << 16;
-    const DROP: u32 = 4 << 16;
-
-    #[inline]
-    fn forward(index: ExitIndex) -> Self {
-        Self(Self::FORWARD | u32::from(index.get()))
-    }
-
-    fn closed(port: PortIndex) -> Self {
-        Self(Self::CLOSED | port.get() as u32)
-    }
-
-    #[inline]
-    fn drop(reason: DropReason) -> Self {
-        Self(Self::DROP | reason as u32)
-    }
-
-    /// The decision.
-    ///
-    /// # Panics
-    /// When there is none.
-    fn decision(self) -> Decision {
-        let operand = self.0 & 0xffff;
-        match self.0 - operand {
-            Self::FORWARD => Decision::Forward(ExitIndex::new(operand as u16)),
-            Self::CLOSED => Decision::Closed(PortIndex::new(operand as usize)),
-            Self::DROP => Decision::Drop(DropReason::ALL[operand as usize]),
-            _ if self == Self::FLOOD => Decision::Flood,
-            _ => unreachable!("stage 7 decides about every frame"),
-        }
-    }
-}
-
-/// One frame's place in the burst's table: what is known of it so far.
-#[derive(Clone, Copy, Debug)]
-struct Entry<'a> {
-    /// Where the forwarding database has the source, hashed once and asked for early.
-    source: Place<'a>,
-    /// Where it has the destination.
-    destination: Place<'a>,
-    /// The outer tag, where the frame has one.
-    tag: Option<Tag>,
-    verdict: Verdict,
-}
-
-impl Entry<'_> {
-    #[inline]
-    fn is_undecided(&self) -> bool {
-        self.verdict == Verdict::UNDECIDED
-    }
-}
-
-/// The frames of a burst.
-type Entries<'a> = ArrayVec<Entry<'a>, BURST>;
-
 /// What policy notes about the frames of a burst, in their order, beside the entries: it is large,
 /// and without policy it costs nothing but its place on the stack.
 struct Notes {
@@ -158,6 +81,7 @@ pub fn forward(
     context: &Context<'_>,
     ingress: PortIndex,
     burst: &mut Burst,
+    entries: &mut Entries,
     cache: &mut FrameCache,
     outbox: &mut Outbox,
 ) {
@@ -169,19 +93,13 @@ pub fn forward(
     };
     // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress
     // filtering.
-    let mut entries = Entries::new();
-    classify::classify(context, rules, burst, cache.region(), &mut entries);
+    let entries = entries.of_burst(burst.len());
+    let stations = context.fdb.at(context.now);
+    classify::classify(context, rules, &stations, burst, cache.region(), entries);
     // 3. Secure, 4. look up the flow, 5. police: only where the configuration asks for it.
     let mut notes = Notes::new();
     if context.snapshot.rules.concerns(ingress).from_port {
-        apply_policy(
-            context,
-            ingress,
-            burst,
-            cache.region(),
-            &mut entries,
-            &mut notes,
-        );
+        apply_policy(context, ingress, burst, cache.region(), entries, &mut notes);
     }
     // 6. Learn the source; 7. find destinations.
     let mut exits = Exits::new();
@@ -190,7 +108,7 @@ pub fn forward(
         ingress,
         rules,
     };
-    decide(&received, &mut entries, &mut exits);
+    decide(&received, &stations, entries, &mut exits);
     // 8. Copy to mirrors. 9. Tag for each egress port, 10. queue.
     let egress = Egress {
         context,
@@ -200,7 +118,7 @@ pub fn forward(
         cache,
         outbox,
     };
-    egress.dispatch(burst, &entries, &exits);
+    egress.dispatch(burst, entries, &exits);
 }
 
 /// Stages 3 to 5, for a port that policy concerns.
@@ -211,7 +129,7 @@ fn apply_policy(
     ingress: PortIndex,
     burst: &Burst,
     region: &Region,
-    entries: &mut [Entry<'_>],
+    entries: &mut [Entry],
     notes: &mut Notes,
 ) {
     let inspected = &mut notes.inspected;
@@ -222,13 +140,42 @@ fn apply_policy(
 /// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames
 /// were cut into bursts; the tables were prefetched.
 #[inline(always)]
-fn decide(received: &Received<'_>, entries: &mut [Entry<'_>], exits: &mut Exits) {
-    let stations = received.context.fdb.at(received.context.now);
-    for entry in entries.iter_mut().filter(|entry| entry.is_undecided()) {
-        entry.verdict = match learn::learn(received, &stations, entry) {
-            Ok(()) => destination::find(received, &stations, entry, exits),
-            Err(reason) => Verdict::drop(reason),
+fn decide(received: &Received<'_>, stations: &View<'_>, entries: &mut [Entry], exits: &mut Exits) {
+    for entry in entries {
+        let verdict = match known(received.ingress, stations, entry, exits) {
+            Some(verdict) => verdict,
+            None => find_out(received, stations, entry, exits),
         };
+        entry.decide(verdict);
+    }
+}
+
+/// What the stages come to for nearly every frame: there is nothing to learn about its source, and
+/// another one has just gone where it goes. Not for a frame that was dropped, which has no source
+/// any more.
+#[inline(always)]
+fn known(ingress: PortIndex, stations: &View<'_>, entry: &Entry, exits: &Exits) -> Option<Verdict> {
+    if !stations.is_settled(entry.source, ingress) {
+        return None;
+    }
+    let location = stations.lookup_at_home(entry.destination)?;
+    exits.known(location)
+}
+
+/// The stages themselves.
+#[inline(never)]
+fn find_out(
+    received: &Received<'_>,
+    stations: &View<'_>,
+    entry: &Entry,
+    exits: &mut Exits,
+) -> Verdict {
+    if !entry.is_undecided() {
+        return entry.verdict();
+    }
+    match learn::learn(received, stations, entry) {
+        Ok(()) => destination::find(received, stations, entry, exits),
+        Err(reason) => Verdict::drop(reason),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Context, Entry, Verdict};
+use super::{Context, Entry};
 use crate::{
     acl::{
         guard::{Guard, Refused},
@@ -52,7 +52,7 @@ pub(super) fn enter(
     ingress: PortIndex,
     burst: &Burst,
     region: &Region,
-    entries: &mut [Entry<'_>],
+    entries: &mut [Entry],
     inspected: &mut Inspected,
 ) {
     let Some(policy) = context.snapshot.rules.policy.as_deref() else {
@@ -70,7 +70,7 @@ pub(super) fn enter(
             }
             .inspect(region.head(frame), frame.size(), &mut inspection);
             if let Err(reason) = judged {
-                entry.verdict = Verdict::drop(reason);
+                entry.drop(reason);
             }
         }
         inspected.push(inspection);

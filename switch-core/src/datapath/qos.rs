@@ -5,7 +5,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Context, Entry, Verdict, exit::Exit};
+use super::{Context, Entry, exit::Exit};
 use crate::{
     counters::DropReason,
     limits::{BURST, PortIndex},
@@ -23,7 +23,7 @@ pub(super) fn enter(
     context: &Context<'_>,
     ingress: PortIndex,
     burst: &Burst,
-    entries: &mut [Entry<'_>],
+    entries: &mut [Entry],
     colours: &mut Colours,
 ) {
     let qos = &context.snapshot.rules.qos;
@@ -37,7 +37,7 @@ pub(super) fn enter(
                 match policer.police(context.worker, context.now_ns, frame.size(), colour) {
                     Ok(after) => colour = after,
                     Err(_) => {
-                        entry.verdict = Verdict::drop(DropReason::PolicedFromPort);
+                        entry.drop(DropReason::PolicedFromPort);
                         break;
                     }
                 }
@@ -48,13 +48,13 @@ pub(super) fn enter(
 }
 
 /// The colour of the frame at this position when it is about to leave.
-pub(super) fn colour_of(colours: &Colours, position: usize, entry: &Entry<'_>) -> Colour {
+pub(super) fn colour_of(colours: &Colours, position: usize, entry: &Entry) -> Colour {
     let policed = colours.get(position).copied();
     policed.unwrap_or_else(|| colour_received(entry))
 }
 
 /// What the tag says of its drop eligibility (802.1Q-2022, 6.9.3).
-fn colour_received(entry: &Entry<'_>) -> Colour {
+fn colour_received(entry: &Entry) -> Colour {
     match entry.tag {
         Some(tag) if tag.tci().dei() => Colour::Yellow,
         _ => Colour::Green,
@@ -69,7 +69,7 @@ pub(super) fn leave(
     context: &Context<'_>,
     region: &Region,
     frame: &mut Frame,
-    entry: &Entry<'_>,
+    entry: &Entry,
     exit: Exit,
     mut colour: Colour,
 ) -> Result<(), DropReason> {

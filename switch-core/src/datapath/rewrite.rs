@@ -2,11 +2,16 @@
 //!
 //! A push or a pop moves the frame's start and the two addresses; the payload stays where it is.
 
+use std::hint::cold_path;
+
 use super::Entry;
 use crate::{
     counters::DropReason,
     mem::{Frame, Region},
-    wire::{parse::Tag, vlan::TAG_SIZE},
+    wire::{
+        parse::{TAGGED_HEADER_SIZE, Tag, hides_another},
+        vlan::TAG_SIZE,
+    },
 };
 
 /// Bytes of destination and source.
@@ -24,14 +29,12 @@ type Start = [u8; ADDRESSES_SIZE + TAG_SIZE];
 pub(super) fn rewrite(
     frame: &mut Frame,
     region: &Region,
-    entry: &Entry<'_>,
+    entry: &Entry,
     tag: Option<Tag>,
 ) -> Result<(), DropReason> {
     match (entry.tag, tag) {
         (None, None) => Ok(()),
         (None, Some(tag)) => push(frame, region, tag),
-        // What would come to light is a tag for whoever receives the frame: VLAN hopping.
-        (Some(old), None) if old.hides_another() => Err(DropReason::HiddenTag),
         (Some(_), None) => pop(frame, region),
         (Some(old), Some(tag)) => {
             let start = start(frame, region)?;
@@ -55,12 +58,18 @@ fn push(frame: &mut Frame, region: &Region, tag: Tag) -> Result<(), DropReason> 
 
 #[inline]
 fn pop(frame: &mut Frame, region: &Region) -> Result<(), DropReason> {
-    let write = |start: &mut Start| {
-        let [addresses @ .., _, _, _, _] = *start;
-        start[TAG_SIZE..].copy_from_slice(&addresses);
+    let write = |header: &mut [u8; TAGGED_HEADER_SIZE]| {
+        // What would come to light is a tag for whoever receives the frame: VLAN hopping.
+        if hides_another(header) {
+            cold_path();
+            return Err(DropReason::HiddenTag);
+        }
+        let [addresses @ .., _, _, _, _, _, _] = *header;
+        header[TAG_SIZE..TAG_SIZE + ADDRESSES_SIZE].copy_from_slice(&addresses);
+        Ok(())
     };
-    let popped = region.shrink_front::<TAG_SIZE, _>(frame, write);
-    popped.ok_or(DropReason::Truncated)
+    let popped = region.shrink_front::<TAG_SIZE, _, _>(frame, write);
+    popped.ok_or(DropReason::Truncated)?
 }
 
 #[inline]

@@ -19,20 +19,22 @@ pub type Burst = ArrayVec<Frame, BURST>;
 pub struct Frame(u64);
 
 /// The fields of a frame's word, from the lowest bit on. The upper three never overflow into one
-/// another, so that moving the start is one addition to all of them.
+/// another, so that moving the start is one addition to all of them. The size is uppermost, so that
+/// words compare as sizes do.
 ///
 /// ```text
-/// 63......59  58......48  47...32  31...0
-/// segments    head size   size     start
+/// 63...48  47......43  42......32  31...0
+/// size     segments    head size   start
 /// ```
-const SIZE_SHIFT: u32 = 32;
-const HEAD_SIZE_SHIFT: u32 = 48;
+const HEAD_SIZE_SHIFT: u32 = 32;
 const SEGMENTS_SHIFT: u32 = HEAD_SIZE_SHIFT + CHUNK_SIZE.ilog2();
+const SIZE_SHIFT: u32 = 48;
 const HEAD_SIZE_MASK: u16 = CHUNK_SIZE as u16 - 1;
+const SEGMENTS_MASK: u64 = (1 << (SIZE_SHIFT - SEGMENTS_SHIFT)) - 1;
 const ONE_SEGMENT: u64 = 1 << SEGMENTS_SHIFT;
 
 const _: () = assert!(CHUNK_SIZE - CHUNK_LINK_SIZE <= HEAD_SIZE_MASK as usize);
-const _: () = assert!(MAX_SEGMENTS < 1 << (u64::BITS - SEGMENTS_SHIFT));
+const _: () = assert!(MAX_SEGMENTS as u64 <= SEGMENTS_MASK);
 // A frame is made no longer than that, and then grows no further than to its chunk's start.
 const _: () = assert!(MAX_FRAME_SIZE + CHUNK_SIZE <= u16::MAX as usize);
 
@@ -86,7 +88,15 @@ impl Frame {
     #[must_use]
     #[inline]
     pub fn size(&self) -> usize {
-        usize::from((self.0 >> SIZE_SHIFT) as u16)
+        (self.0 >> SIZE_SHIFT) as usize
+    }
+
+    /// Whether the whole frame has more bytes than so many.
+    #[must_use]
+    #[inline]
+    pub fn is_longer_than(&self, size: u16) -> bool {
+        let longest = u64::from(size) << SIZE_SHIFT | ((1 << SIZE_SHIFT) - 1);
+        self.0 > longest
     }
 
     #[inline]
@@ -98,7 +108,7 @@ impl Frame {
     #[must_use]
     #[inline]
     pub fn segments(&self) -> usize {
-        (self.0 >> SEGMENTS_SHIFT) as usize
+        (self.0 >> SEGMENTS_SHIFT & SEGMENTS_MASK) as usize
     }
 
     #[inline]
@@ -165,8 +175,9 @@ impl Region {
     #[inline]
     pub fn head<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         let size = usize::from(frame.head_size());
-        let start = self.at(frame.start(), size);
-        // SAFETY: the bytes are in the region, and the shared borrow of the handle that owns the
+        let start = self.in_chunk(frame.start());
+        // SAFETY: the first segment ends in the chunk that it starts in, by `from_segment`, so that
+        // the bytes are in the region, and the shared borrow of the handle that owns the
         // chunk keeps everybody from writing them.
         unsafe { slice::from_raw_parts(start.as_ptr(), size) }
     }
@@ -176,25 +187,30 @@ impl Region {
     #[inline]
     pub fn head_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         let size = usize::from(frame.head_size());
-        let start = self.at(frame.start(), size);
+        let start = self.in_chunk(frame.start());
         // SAFETY: as for `head`; the unique borrow of the handle makes this the only access.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), size) }
     }
 
     /// Lets `write` change the first `N` bytes, then moves the frame's start forward by `COUNT` of
-    /// them; nothing where the first segment has fewer than `N`. What [`Frame::shrink_front`] asks
-    /// is answered already.
+    /// them, unless that is an error; nothing where the first segment has fewer than `N`. What
+    /// [`Frame::shrink_front`] asks is answered already.
+    ///
+    /// # Errors
+    /// That of `write`.
     #[inline]
-    pub fn shrink_front<const COUNT: usize, const N: usize>(
+    pub fn shrink_front<const COUNT: usize, const N: usize, E>(
         &self,
         frame: &mut Frame,
-        write: impl FnOnce(&mut [u8; N]),
-    ) -> Option<()> {
+        write: impl FnOnce(&mut [u8; N]) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
         const { assert!(COUNT < N) };
-        write(self.head_mut(frame).first_chunk_mut::<N>()?);
-        let change = ONE_BYTE_FORWARD.wrapping_mul(COUNT as u64);
-        frame.0 = frame.0.wrapping_add(change);
-        Some(())
+        let written = write(self.head_mut(frame).first_chunk_mut::<N>()?);
+        if written.is_ok() {
+            let change = ONE_BYTE_FORWARD.wrapping_mul(COUNT as u64);
+            frame.0 = frame.0.wrapping_add(change);
+        }
+        Some(written)
     }
 
     /// The places of all segments in order: offset in the region and bytes.

@@ -8,6 +8,10 @@ use std::{
 
 use crate::limits::CHUNK_SIZE;
 
+const _: () = assert!(PAGE_SIZE.is_multiple_of(CHUNK_SIZE));
+
+/// Bytes of an ordinary page.
+const PAGE_SIZE: usize = 4096;
 /// Bytes of a huge page on the machines that have `MFD_HUGE_2MB`.
 const HUGE_PAGE_SIZE: usize = 2 << 20;
 
@@ -43,7 +47,7 @@ impl Region {
     /// or when the region would pass 4 GiB, the range of a chunk's address.
     pub fn new(chunks: usize, huge_pages: HugePages) -> io::Result<Self> {
         let (page_size, flags) = match huge_pages {
-            HugePages::No => (4096, 0),
+            HugePages::No => (PAGE_SIZE, 0),
             HugePages::Yes => (HUGE_PAGE_SIZE, libc::MFD_HUGETLB | libc::MFD_HUGE_2MB),
         };
         let size = chunks
@@ -97,6 +101,19 @@ impl Region {
     #[must_use]
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// The address of what is at `offset`, from where on all bytes of the chunk are in the region,
+    /// which is made of whole chunks.
+    ///
+    /// # Panics
+    /// When there is no such chunk: somebody made a handle up.
+    #[inline]
+    pub(super) fn in_chunk(&self, offset: u32) -> NonNull<u8> {
+        let offset = offset as usize;
+        assert!(offset < self.size);
+        // SAFETY: offset is inside the mapping, by the assertion.
+        unsafe { self.base.add(offset) }
     }
 
     /// The address of `size` bytes at `offset`.

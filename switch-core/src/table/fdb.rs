@@ -35,7 +35,7 @@ use crossbeam::utils::CachePadded;
 use crate::{
     clock::Tick,
     limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
-    mem::{HugeSlice, prefetch},
+    mem::{FirstHalf, HugeSlice, prefetch},
     sync::{Ordering::SeqCst, fence},
     wire::ethernet::{Mac, PackedMac},
 };
@@ -78,15 +78,21 @@ fn copies(bucket: &Bucket, key: Key) -> impl Iterator<Item = (&Slot, Word)> {
     })
 }
 
-/// An address of a network, and the slot that it is in if it is where it should be: computed once
-/// for all that a frame needs.
+/// An address of a network, and what names the slot that it is in if it is where it should be:
+/// computed once for all that a frame needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct Place {
     key: Key,
-    home: &'a Slot,
+    home_hash: u32,
 }
 
-impl Place<'_> {
+impl Place {
+    /// For variables that hold no address yet.
+    pub const NOWHERE: Self = Self {
+        key: Key::NULL,
+        home_hash: 0,
+    };
+
     /// The network.
     #[must_use]
     #[inline]
@@ -106,6 +112,8 @@ impl Place<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     fdb: &'a Fdb,
+    homes: FirstHalf<'a, Slot>,
+    secret: u64,
     now: Tick,
     validity: Validity,
 }
@@ -276,7 +284,7 @@ impl Fdb {
     }
 
     /// Sets for how many ticks a dynamic entry is valid after it was last seen: with 0, for the
-    /// rest of that tick. At most 2^26, some two years.
+    /// rest of that tick. At most 2^23, some 97 days.
     pub fn set_ageing(&self, ticks: u32) {
         self.ageing.store(ticks.min(MAX_AGEING), Relaxed);
     }
@@ -284,20 +292,10 @@ impl Fdb {
     /// Hashes an address of a network.
     #[inline]
     #[must_use]
-    pub fn place(&self, network: NetworkIndex, mac: impl Into<PackedMac>) -> Place<'_> {
+    pub fn place(&self, network: NetworkIndex, mac: impl Into<PackedMac>) -> Place {
         let key = Key::new(network, mac.into());
-        let home = self.slots.choose(self.home_hash(key));
-        Place { key, home }
-    }
-
-    /// Hashes an address of a network and asks for its first bucket, without waiting for it: when a
-    /// burst does this first for all its frames, their cache misses overlap.
-    #[inline]
-    #[must_use]
-    pub fn prefetch(&self, network: NetworkIndex, mac: impl Into<PackedMac>) -> Place<'_> {
-        let place = self.place(network, mac);
-        prefetch(place.home);
-        place
+        let home_hash = home_hash(key, self.secrets[1]);
+        Place { key, home_hash }
     }
 
     /// The table at a time.
@@ -307,18 +305,10 @@ impl Fdb {
         let ageing = self.ageing.load(Relaxed);
         View {
             fdb: self,
+            homes: self.slots.first_half(),
+            secret: self.secrets[1],
             now,
             validity: Validity::new(now, ageing),
-        }
-    }
-
-    /// A place for variables that hold none.
-    #[inline]
-    #[must_use]
-    pub fn nowhere(&self) -> Place<'_> {
-        Place {
-            key: Key::NULL,
-            home: self.slots.choose(0),
         }
     }
 
@@ -332,10 +322,8 @@ impl Fdb {
     /// [`lookup`](Self::lookup) of an address that has been hashed.
     #[inline]
     #[must_use]
-    pub fn lookup_at(&self, place: Place<'_>, now: Tick) -> Option<PortIndex> {
-        let view = self.at(now);
-        let found = view.lookup_at_home(place).or_else(|| view.lookup(place));
-        found.map(Location::port)
+    pub fn lookup_at(&self, place: Place, now: Tick) -> Option<PortIndex> {
+        self.at(now).lookup(place).map(Location::port)
     }
 
     /// Takes note that `mac` was seen on `port`, which may have `limit` dynamic entries.
@@ -354,7 +342,7 @@ impl Fdb {
     #[inline]
     pub fn learn_at(
         &self,
-        place: Place<'_>,
+        place: Place,
         port: PortIndex,
         now: Tick,
         limit: Option<u32>,
@@ -491,28 +479,51 @@ impl Fdb {
 }
 
 impl View<'_> {
+    /// Hashes an address of a network and asks for its first bucket, without waiting for it: when a
+    /// burst does this first for all its frames, their cache misses overlap.
+    #[inline]
+    #[must_use]
+    pub fn prefetch(&self, network: NetworkIndex, mac: impl Into<PackedMac>) -> Place {
+        let key = Key::new(network, mac.into());
+        let home_hash = self.homes.shorten(home_hash(key, self.secret));
+        prefetch(self.homes.choose(home_hash));
+        Place { key, home_hash }
+    }
+
     /// Whether the address is known on this port and was seen there in this tick: then there is
     /// nothing to learn, as for all frames of a station but one a second. An address that is not in
     /// its home slot is never said to be.
     #[inline]
     #[must_use]
-    pub fn is_settled(&self, place: Place<'_>, port: PortIndex) -> bool {
+    pub fn is_settled(&self, place: Place, port: PortIndex) -> bool {
         let settled = Word::settled(port, self.now);
-        place.home.is_settled(place.key, settled)
+        self.home(place).is_settled(place.key, settled)
     }
 
     /// Where an address is, if its home slot has a valid entry of it: nearly always, if there is
     /// one at all.
     #[inline]
     #[must_use]
-    pub fn lookup_at_home(&self, place: Place<'_>) -> Option<Location> {
-        let word = place.home.get_quickly(place.key)?;
+    pub fn lookup_at_home(&self, place: Place) -> Option<Location> {
+        let word = self.home(place).get_quickly(place.key)?;
         self.validity.allows(word).then(|| word.location())
     }
 
+    #[inline]
+    fn home(&self, place: Place) -> &Slot {
+        self.homes.choose(place.home_hash)
+    }
+
     /// Where an address is, if there is a valid entry.
+    #[inline]
     #[must_use]
-    pub fn lookup(&self, place: Place<'_>) -> Option<Location> {
+    pub fn lookup(&self, place: Place) -> Option<Location> {
+        let location = self.lookup_at_home(place);
+        location.or_else(|| self.lookup_everywhere(place))
+    }
+
+    #[inline(never)]
+    fn lookup_everywhere(&self, place: Place) -> Option<Location> {
         for bucket in self.fdb.candidates(place.key) {
             for (_, word) in copies(bucket, place.key) {
                 if self.validity.allows(word) {
@@ -526,13 +537,9 @@ impl View<'_> {
 
 /// Finding slots.
 impl Fdb {
-    /// What chooses an address's home: a multiplication by a secret odd number, of which the bits
-    /// in the middle are taken. Two addresses share a slot for one in so many secrets as there are
-    /// slots (Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem,
-    /// 1997); and addresses in a row lie apart.
-    #[inline]
-    fn home_hash(&self, key: Key) -> u64 {
-        key.to_u64().wrapping_mul(self.secrets[1]) >> 36
+    fn home_index(&self, key: Key) -> usize {
+        let hash = home_hash(key, self.secrets[1]);
+        self.slots.first_half().chosen_index(hash)
     }
 
     /// The two buckets that an address may be in, one in each half of the table: so they are never
@@ -542,14 +549,14 @@ impl Fdb {
     fn candidates(&self, key: Key) -> [&Bucket; 2] {
         let (buckets, _) = self.slots.as_chunks::<SLOTS>();
         let half = buckets.len() / 2;
-        let left = self.slots.chosen_index(self.home_hash(key)) / SLOTS;
+        let left = self.home_index(key) / SLOTS;
         let right = hash(key.to_u64(), self.secrets) as usize & (half - 1);
         [&buckets[left], &buckets[half + right]]
     }
 
     /// The position in its left bucket that an address has by right.
     fn home(&self, key: Key) -> usize {
-        self.slots.chosen_index(self.home_hash(key)) % SLOTS
+        self.home_index(key) % SLOTS
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -818,6 +825,15 @@ impl Fdb {
             });
         }
     }
+}
+
+/// What chooses an address's home: a multiplication by a secret odd number, of which the bits
+/// in the middle are taken. Two addresses share a slot for one in so many secrets as there are
+/// slots (Dietzfelbinger et al., A reliable randomized algorithm for the closest-pair problem,
+/// 1997); and addresses in a row lie apart.
+#[inline]
+fn home_hash(key: Key, secret: u64) -> u32 {
+    (key.to_u64().wrapping_mul(secret) >> 36) as u32
 }
 
 /// Two rounds of multiplication, each with a secret in it and with both halves of the product used

@@ -85,8 +85,7 @@ impl PackedMac {
     #[must_use]
     #[inline]
     pub const fn is_station(self) -> bool {
-        // One less than an even number is odd; one less than 0 is negative too.
-        self.0.wrapping_sub(1) & (1 << 63 | 1) == 1
+        !self.is_group() && self.0 != 0
     }
 
     /// [`Mac::is_reserved`].

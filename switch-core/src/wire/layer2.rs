@@ -3,7 +3,7 @@
 use super::{
     ethernet::{ETHERNET_HEADER_SIZE, Mac},
     parse::{Header, Tag, Truncated},
-    vlan::TAG_SIZE,
+    vlan::{TAG_SIZE, Tpid},
 };
 
 /// The layer 2 header of a frame, with its EtherType.
@@ -48,7 +48,7 @@ impl Layer2 {
     #[must_use]
     #[inline]
     pub const fn has_further_tag(&self) -> bool {
-        matches!(self.tag, Some(tag) if tag.hides_another())
+        self.tag.is_some() && Tpid::from_ethertype(self.ethertype).is_some()
     }
 
     /// What of these bytes, the frame's first, is behind the header.

@@ -18,37 +18,35 @@ pub struct Header {
     pub tag: Option<Tag>,
 }
 
-/// The outer VLAN tag, and whether it hides another one. One word, since every frame carries it
-/// through all stages: the tag's four bytes as a little-endian load leaves them, and a bit that is
-/// 0 in either TPID.
+/// The outer VLAN tag. One word, since every frame carries it through all stages: the tag's four
+/// bytes as a little-endian load leaves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(NonZero<u32>);
 
-const _: () = assert!((Tpid::Customer.to_wire() | Tpid::Service.to_wire()) & 1 << 8 == 0);
+/// Bytes of the header of a tagged frame: addresses, outer tag, and the EtherType behind it.
+pub const TAGGED_HEADER_SIZE: usize = ETHERNET_HEADER_SIZE + TAG_SIZE;
+
+const _: () = assert!((Tpid::Customer.to_wire() & Tpid::Service.to_wire()) & 1 << 7 != 0);
 
 impl Tag {
-    const HIDES_ANOTHER: u32 = 1 << 8;
     /// PCP and DEI: the upper half of the third byte.
     const PRIORITY: u32 = 0x00f0_0000;
+    /// A bit that every TPID has, so that no tag is 0.
+    const ALWAYS: NonZero<u32> = NonZero::new(1 << 7).expect("not 0");
 
     /// The tag of these fields.
     #[must_use]
     #[inline]
-    pub const fn new(tpid: Tpid, tci: Tci, hides_another: bool) -> Self {
-        let hides = if hides_another {
-            Self::HIDES_ANOTHER
-        } else {
-            0
-        };
+    pub const fn new(tpid: Tpid, tci: Tci) -> Self {
         let wire = tpid.to_wire() as u32 | (tci.0.swap_bytes() as u32) << 16;
-        Self(NonZero::new(wire | hides).expect("no TPID is 0"))
+        Self(NonZero::new(wire).expect("no TPID is 0"))
     }
 
     /// The four bytes that stand for it in a frame.
     #[must_use]
     #[inline]
     pub const fn to_bytes(self) -> [u8; TAG_SIZE] {
-        (self.0.get() & !Self::HIDES_ANOTHER).to_le_bytes()
+        self.0.get().to_le_bytes()
     }
 
     /// The same TPID and VID with the PCP and DEI of another tag besides those that it has.
@@ -62,14 +60,7 @@ impl Tag {
     #[must_use]
     #[inline]
     pub const fn is_of(self, tpid: Tpid) -> bool {
-        (self.0.get() & !Self::HIDES_ANOTHER) as u16 == tpid.to_wire()
-    }
-
-    /// The same tag in front of another one.
-    #[cold]
-    #[inline(never)]
-    fn hiding_another(self) -> Self {
-        Self(self.0 | Self::HIDES_ANOTHER)
+        self.0.get() as u16 == tpid.to_wire()
     }
 
     /// Tag protocol.
@@ -89,13 +80,6 @@ impl Tag {
     pub const fn tci(self) -> Tci {
         Tci(((self.0.get() >> 16) as u16).swap_bytes())
     }
-
-    /// Whether another tag follows.
-    #[must_use]
-    #[inline]
-    pub const fn hides_another(self) -> bool {
-        self.0.get() & Self::HIDES_ANOTHER != 0
-    }
 }
 
 /// The frame ends inside its Ethernet header or its tag.
@@ -109,35 +93,51 @@ impl Header {
     /// When there are too few bytes.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, Truncated> {
-        let (header, rest) = bytes
-            .split_first_chunk::<ETHERNET_HEADER_SIZE>()
-            .ok_or(Truncated)?;
-        // Two loads that overlap: destination and two bytes more, source and the EtherType.
-        let [low @ .., _, _, _, _, _, _] = header;
-        let [_, _, _, _, _, _, high @ ..] = header;
-        let high = u64::from_le_bytes(*high);
-        let ethertype = (high >> 48) as u16;
-        let tag = match Tpid::from_wire(ethertype) {
-            None => None,
-            Some(_) => Some(tag_of(ethertype, rest)?),
-        };
-        Ok(Self {
+        match bytes.first_chunk() {
+            Some(start) => Ok(Self::of(start)),
+            None => Self::parse_short(bytes),
+        }
+    }
+
+    /// The header at the start of a frame that has room for a tag.
+    #[must_use]
+    #[inline]
+    pub fn of(start: &[u8; TAGGED_HEADER_SIZE]) -> Self {
+        // Two loads that overlap: destination and two bytes behind it, source and two before it.
+        let [low @ .., _, _, _, _, _, _, _, _, _, _] = start;
+        let [_, _, _, _, high @ .., e0, e1, _, _, _, _] = start;
+        let tpid = Tpid::from_wire(u16::from_le_bytes([*e0, *e1]));
+        Self {
             destination: PackedMac::from_le(u64::from_le_bytes(*low)),
-            source: PackedMac::from_le(high),
-            tag,
-        })
+            source: PackedMac::from_le(u64::from_le_bytes(*high) >> 16),
+            tag: tpid.map(|_| outer_tag(start)),
+        }
+    }
+
+    #[cold]
+    fn parse_short(bytes: &[u8]) -> Result<Self, Truncated> {
+        let mut start = [0; TAGGED_HEADER_SIZE];
+        start[..bytes.len()].copy_from_slice(bytes);
+        let header = Self::of(&start);
+        if bytes.len() < ETHERNET_HEADER_SIZE || header.tag.is_some() {
+            return Err(Truncated);
+        }
+        Ok(header)
     }
 }
 
 #[inline]
-fn tag_of(tpid: u16, behind_tpid: &[u8]) -> Result<Tag, Truncated> {
-    let behind = u32::from_le_bytes(*behind_tpid.first_chunk::<TAG_SIZE>().ok_or(Truncated)?);
-    let tag = NonZero::new(u32::from(tpid) | behind << 16).map(Tag);
-    let tag = tag.ok_or(Truncated)?;
-    Ok(match Tpid::from_wire((behind >> 16) as u16) {
-        None => tag,
-        Some(_) => tag.hiding_another(),
-    })
+fn outer_tag(header: &[u8; TAGGED_HEADER_SIZE]) -> Tag {
+    let [.., a, b, c, d, _, _] = *header;
+    Tag(Tag::ALWAYS | u32::from_le_bytes([a, b, c, d]))
+}
+
+/// Whether another tag follows the outer one of a tagged frame.
+#[must_use]
+#[inline]
+pub fn hides_another(header: &[u8; TAGGED_HEADER_SIZE]) -> bool {
+    let [.., a, b] = *header;
+    Tpid::from_wire(u16::from_le_bytes([a, b])).is_some()
 }
 
 #[cfg(test)]
@@ -147,10 +147,16 @@ mod tests {
 
     const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 
-    fn check(behind_macs: &[u8], expected: Result<Option<Tag>, Truncated>) {
+    fn check(behind_macs: &[u8], expected: Result<Option<(Tag, bool)>, Truncated>) {
         let bytes = [&MACS, behind_macs].concat();
         let header = Header::parse(&bytes);
-        assert_eq!(header.map(|header| header.tag), expected);
+        let with_hidden = |tag| {
+            (
+                tag,
+                hides_another(bytes.first_chunk().expect("it is tagged")),
+            )
+        };
+        assert_eq!(header.map(|header| header.tag.map(with_hidden)), expected);
         if let Ok(header) = header {
             assert_eq!(Mac::from(header.destination), Mac([2, 0, 0, 0, 0, 1]));
             assert_eq!(Mac::from(header.source), Mac([2, 0, 0, 0, 0, 2]));
@@ -159,7 +165,7 @@ mod tests {
 
     #[test]
     fn tagged_and_untagged() {
-        let tag = |tpid, tci, hides| Ok(Some(Tag::new(tpid, Tci(tci), hides)));
+        let tag = |tpid, tci, hides| Ok(Some((Tag::new(tpid, Tci(tci)), hides)));
         check(&[8, 0], Ok(None));
         check(&[0x91, 0, 0, 20], Ok(None));
         check(&[0x00, 0x81, 0, 20], Ok(None));
@@ -189,19 +195,16 @@ mod tests {
     fn a_tag_keeps_its_fields() {
         for tpid in [Tpid::Customer, Tpid::Service] {
             for tci in [0, 1, 0x8000, 0xffff] {
-                for hides in [false, true] {
-                    let tag = Tag::new(tpid, Tci(tci), hides);
-                    let fields = (tag.tpid(), tag.tci().0, tag.hides_another());
-                    assert_eq!(fields, (tpid, tci, hides));
-                    assert!(tag.is_of(tpid));
-                    let ([p0, p1], [c0, c1]) = ((tpid as u16).to_be_bytes(), tci.to_be_bytes());
-                    assert_eq!(tag.to_bytes(), [p0, p1, c0, c1]);
-                    let other = Tag::new(Tpid::Customer, Tci(0x5abc), false);
-                    let expected = Tci(tci & 0x0fff | 0x5000);
-                    let lowest = Tag::new(tpid, Tci(tci & 0x0fff), hides);
-                    let both = lowest.with_priority_of(other);
-                    assert_eq!(both, Tag::new(tpid, expected, hides));
-                }
+                let tag = Tag::new(tpid, Tci(tci));
+                assert_eq!((tag.tpid(), tag.tci().0), (tpid, tci));
+                assert!(tag.is_of(tpid));
+                let ([p0, p1], [c0, c1]) = ((tpid as u16).to_be_bytes(), tci.to_be_bytes());
+                assert_eq!(tag.to_bytes(), [p0, p1, c0, c1]);
+                let other = Tag::new(Tpid::Customer, Tci(0x5abc));
+                let expected = Tci(tci & 0x0fff | 0x5000);
+                let lowest = Tag::new(tpid, Tci(tci & 0x0fff));
+                let both = lowest.with_priority_of(other);
+                assert_eq!(both, Tag::new(tpid, expected));
             }
         }
     }

@@ -5,11 +5,14 @@
 //! that state is one compare-and-exchange of the value:
 //!
 //! ```text
-//! value   63..62  61........49  48......22  21.....10  9....0
-//!         state   tenancy       last seen   network    port
-//! key     63...48  47.....................................0
-//!         network  MAC address, first byte lowest
+//! value   63..62  59.....48  47......35  34........11  10       9....0
+//!         state   network    tenancy     last seen     dynamic  port
+//! key     59......48  47.....................................0
+//!         network     MAC address, first byte lowest
 //! ```
+//!
+//! The state of a live entry is 0, so that its upper 16 bits are those of its key: that it is live
+//! and in the right network is one comparison. All that is asked of a source is in the lower 35.
 //!
 //! A tenancy is the time for which a slot keeps one key. It begins with the exchange to `Claimed`,
 //! which counts the tenancy up; then its owner, and nobody else, writes the key and publishes the
@@ -24,7 +27,7 @@
 
 use crate::{
     clock::Tick,
-    limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
+    limits::{MAX_AGEING_S, MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
     sync::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -33,22 +36,24 @@ use crate::{
 };
 
 const PORT_BITS: u32 = 10;
-const NETWORK_BITS: u32 = 12;
-const SEEN_BITS: u32 = 27;
+const SEEN_BITS: u32 = 24;
 const TENANCY_BITS: u32 = 13;
+const NETWORK_BITS: u32 = 12;
 
-const NETWORK_SHIFT: u32 = PORT_BITS;
-const SEEN_SHIFT: u32 = NETWORK_SHIFT + NETWORK_BITS;
+const DYNAMIC: u64 = 1 << PORT_BITS;
+const SEEN_SHIFT: u32 = PORT_BITS + 1;
 const TENANCY_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
-const STATE_SHIFT: u32 = TENANCY_SHIFT + TENANCY_BITS;
+const NETWORK_SHIFT: u32 = TENANCY_SHIFT + TENANCY_BITS;
+const STATE_SHIFT: u32 = 62;
 
 const SEEN_MASK: u32 = (1 << SEEN_BITS) - 1;
 
-const _: () = assert!(STATE_SHIFT + 2 == u64::BITS);
+const _: () = assert!(NETWORK_SHIFT + NETWORK_BITS <= STATE_SHIFT);
 const _: () = assert!(MAX_PORTS <= 1 << PORT_BITS);
 const _: () = assert!(MAX_NETWORKS <= 1 << NETWORK_BITS);
+const _: () = assert!(MAX_AGEING_S <= MAX_AGEING);
 
-/// The longest ageing time in ticks: half the range of the stored tick (2.1 years), so that a tick
+/// The longest ageing time in ticks: half the range of the stored tick (97 days), so that a tick
 /// that wraps, or that another worker took a moment later, is never taken for an old one.
 pub(super) const MAX_AGEING: u32 = 1 << (SEEN_BITS - 1);
 
@@ -62,7 +67,7 @@ impl Key {
 
     #[inline]
     pub(super) fn new(network: NetworkIndex, mac: PackedMac) -> Self {
-        Self((network.get() as u64) << 48 | mac.get())
+        Self((network.get() as u64) << NETWORK_SHIFT | mac.get())
     }
 
     #[inline]
@@ -72,7 +77,7 @@ impl Key {
 
     #[inline]
     fn network_bits(self) -> u64 {
-        self.0 >> 48
+        self.0 >> NETWORK_SHIFT
     }
 
     #[inline]
@@ -89,13 +94,12 @@ impl Key {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 enum State {
-    Free = 0,
+    Live = 0,
     Claimed = 1,
-    Dynamic = 2,
-    Static = 3,
+    Free = 2,
 }
 
-/// The value word of a slot. All zero: free, and never used before.
+/// The value word of a slot. A word that is not live is not [`DYNAMIC`] either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(u64);
 
@@ -129,23 +133,29 @@ impl Word {
     /// Holds an entry, dynamic or static.
     #[inline]
     pub(super) fn is_live(self) -> bool {
-        self.0 >> STATE_SHIFT >= State::Dynamic as u64
+        self.state_is(State::Live)
     }
 
     #[inline]
     pub(super) fn is_dynamic(self) -> bool {
-        self.state_is(State::Dynamic)
+        self.0 & DYNAMIC != 0
     }
 
     #[inline]
     pub(super) fn is_static(self) -> bool {
-        self.state_is(State::Static)
+        self.is_live() && !self.is_dynamic()
+    }
+
+    /// Live, and an entry of the network that `key` has.
+    #[inline]
+    fn is_of_network_of(self, key: Key) -> bool {
+        (self.0 ^ key.0) >> NETWORK_SHIFT == 0
     }
 
     /// Network and port together.
     #[inline]
     pub(super) fn location(self) -> Location {
-        Location(self.field(0, PORT_BITS + NETWORK_BITS) as u32)
+        Location(self.0.rotate_right(NETWORK_SHIFT) as u32 & Location::MASK)
     }
 
     #[inline]
@@ -181,13 +191,13 @@ impl Word {
 
     /// The same entry as a static one of `port`.
     pub(super) fn into_static(self, port: PortIndex) -> Self {
-        self.with(port.get() as u64, 0, PORT_BITS)
-            .with_state(State::Static)
+        let fixed = self.with(port.get() as u64, 0, PORT_BITS);
+        Self(fixed.0 & !DYNAMIC).with_state(State::Live)
     }
 
     /// What stays of an entry that is removed: the tenancy's number.
     pub(super) fn freed(self) -> Self {
-        self.with_state(State::Free)
+        Self(self.0 & !DYNAMIC).with_state(State::Free)
     }
 
     /// Claimed for the next tenancy, which will be an entry of `key`'s network.
@@ -208,7 +218,8 @@ impl Word {
     /// A claimed word as a dynamic entry.
     #[inline]
     pub(super) fn dynamic(self, port: PortIndex, now: Tick) -> Self {
-        self.seen(port, now).with_state(State::Dynamic)
+        let seen = self.seen(port, now);
+        Self(seen.0 | DYNAMIC).with_state(State::Live)
     }
 
     #[inline]
@@ -224,27 +235,31 @@ pub struct Location(u32);
 impl Location {
     /// A number that is no location's.
     pub const NONE: Self = Self(u32::MAX);
+    /// The network from bit 0 on, the port from bit 16 on.
+    const MASK: u32 = ((1 << NETWORK_BITS) - 1) | ((1 << PORT_BITS) - 1) << Self::PORT_SHIFT;
+    const PORT_SHIFT: u32 = u64::BITS - NETWORK_SHIFT;
 
     /// The port.
     #[must_use]
     #[inline]
     pub fn port(self) -> PortIndex {
-        Word(self.0.into()).port()
+        PortIndex::new((self.0 >> Self::PORT_SHIFT) as usize % MAX_PORTS)
     }
 
     /// The network.
     #[must_use]
     #[inline]
     pub fn network(self) -> NetworkIndex {
-        Word(self.0.into()).network()
+        NetworkIndex::new(self.0 as usize % MAX_NETWORKS)
     }
 
-    /// A number below `count`, which is a power of two: not the same for the ports of one network,
-    /// nor for the networks of one port.
+    /// A number of so many bits: the ports of one network give different ones as far as there are
+    /// enough, and so do the networks of one port.
     #[must_use]
     #[inline]
-    pub fn spread_over(self, count: usize) -> usize {
-        (self.0 ^ self.0 >> NETWORK_SHIFT) as usize % count
+    pub fn spread<const BITS: u32>(self) -> usize {
+        // The golden ratio: numbers in a row, in either field, lie apart in the product.
+        (self.0.wrapping_mul(0x9e37_79b9) >> (u32::BITS - BITS)) as usize
     }
 }
 
@@ -304,7 +319,7 @@ impl Slot {
     pub(super) fn new() -> Self {
         Self {
             key: AtomicU64::new(0),
-            value: AtomicU64::new(0),
+            value: AtomicU64::new((State::Free as u64) << STATE_SHIFT),
         }
     }
 
@@ -324,22 +339,17 @@ impl Slot {
     #[inline]
     pub(super) fn get(&self, key: Key) -> Option<Word> {
         let (found, word) = self.entry()?;
-        let right = found == key && word.field(NETWORK_SHIFT, NETWORK_BITS) == key.network_bits();
-        right.then_some(word)
+        (found == key && word.is_of_network_of(key)).then_some(word)
     }
 
     /// [`get`](Self::get) for the common case, in which nothing changes meanwhile: nothing at all
     /// where `get` might still find an entry.
     #[inline]
     pub(super) fn get_quickly(&self, key: Key) -> Option<Word> {
-        const LIVE: u64 = 1 << 63;
-        const NETWORK: u64 = ((1 << NETWORK_BITS) - 1) << NETWORK_SHIFT;
         let before = self.word();
         let found = Key(self.key.load(Acquire));
         let unchanged = self.word() == before;
-        let network = key.network_bits() << NETWORK_SHIFT;
-        let right = (before.0 ^ network) & (LIVE | NETWORK) == LIVE;
-        (found == key && unchanged && right).then_some(before)
+        (found == key && unchanged && before.is_of_network_of(key)).then_some(before)
     }
 
     /// Whether the entry of `key` is here, dynamic, on the port and of the tick of `expected`: then
@@ -347,9 +357,9 @@ impl Slot {
     /// nor whether the slot changes hands: then the next frame is learnt.
     #[inline]
     pub(super) fn is_settled(&self, key: Key, expected: Word) -> bool {
-        const IGNORED: u64 =
-            ((1 << TENANCY_BITS) - 1) << TENANCY_SHIFT | ((1 << NETWORK_BITS) - 1) << NETWORK_SHIFT;
-        (self.word().0 ^ expected.0) & !IGNORED == 0 && self.key.load(Acquire) == key.0
+        // Port, kind and tick are what is left.
+        let difference = (self.word().0 ^ expected.0) << (u64::BITS - TENANCY_SHIFT);
+        difference == 0 && self.key.load(Acquire) == key.0
     }
 
     /// The entry that is here, if it stays here while it is read. Three loads, whatever others do.
@@ -405,6 +415,7 @@ mod tests {
         let last_port = PortIndex::new(MAX_PORTS - 1);
         let claimed = Word(u64::MAX).freed().claimed_for(key);
         assert!(claimed.same_tenancy(Word(0)), "the tenancy wraps");
+        assert!(!claimed.is_dynamic() && !claimed.is_static());
         assert!(!claimed.is_free() && !claimed.is_live());
 
         let word = claimed.dynamic(last_port, Tick(u32::MAX));
@@ -441,13 +452,11 @@ mod tests {
     #[test]
     fn validity_is_what_has_expired_says() {
         let check = |seen: u32, now: u32, ageing: u32| {
-            let word = Word(u64::MAX)
-                .with_state(State::Dynamic)
-                .seen(PortIndex::new(1), Tick(seen));
+            let word = Word(u64::MAX).dynamic(PortIndex::new(1), Tick(seen));
             let validity = Validity::new(Tick(now), ageing);
             let expected = !word.has_expired(Tick(now), ageing);
             assert_eq!(validity.allows(word), expected, "{seen}, {now}, {ageing}");
-            assert!(validity.allows(word.with_state(State::Static)));
+            assert!(validity.allows(word.into_static(PortIndex::new(1))));
         };
         let edges = [
             0,
@@ -482,9 +491,11 @@ mod tests {
         let other = Key::new(NetworkIndex::new(4), key.mac().into());
         assert_eq!(slot.get(Key(0)), None, "a fresh slot is nobody's");
 
-        let claimed = slot.claim(slot.word(), key).expect("nobody else");
+        let fresh = slot.word();
+        assert!(fresh.is_free());
+        let claimed = slot.claim(fresh, key).expect("nobody else");
         assert_eq!(slot.entry(), None);
-        assert_eq!(slot.claim(Word(0), other), None, "claimed already");
+        assert_eq!(slot.claim(fresh, other), None, "claimed already");
         let word = claimed.dynamic(PortIndex::new(5), Tick(1));
         slot.publish(key, word);
         assert_eq!(slot.entry(), Some((key, word)));

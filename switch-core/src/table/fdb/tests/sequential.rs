@@ -397,7 +397,7 @@ fn compare(fdb: &Fdb, model: &Model) {
             let entry = expected
                 .iter()
                 .find(|entry| (entry.network, entry.mac) == (net, address));
-            let found = fdb.lookup_at(fdb.prefetch(net, address), now);
+            let found = fdb.lookup_at(fdb.at(now).prefetch(net, address), now);
             assert_eq!(found, entry.map(|entry| entry.port));
         }
     }
