@@ -72,6 +72,8 @@ drop_reasons! {
     /// A router advertisement or redirect, which this port may not send; see
     /// `router_advertisements`.
     RouterGuard = "router_guard",
+    /// A BPDU, which this port may not send because no bridge is behind it; see `bpdus`.
+    BpduGuard = "bpdu_guard",
     /// Denied by an access control list on the way into the switch, from this port; see
     /// `acl_from_port`.
     AclFromPort = "acl_from_port",

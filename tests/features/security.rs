@@ -99,6 +99,31 @@ fn each_refusal_has_its_reason_and_teaches_nothing() {
     check("server", &advertisement, None);
 }
 
+/// BPDUs are relayed on demand only, and then not from a port that no bridge is behind. Those of
+/// PVST+ have no reserved address.
+#[test]
+fn bpdus_come_from_where_a_bridge_may_be() {
+    let bpdu = |destination: [u8; 6]| {
+        let llc = [0, 38, 0x42, 0x42, 3];
+        let mut bytes = [&destination[..], &station(1).0, &llc].concat();
+        bytes.resize(60, 0);
+        bytes
+    };
+    for destination in [
+        [0x01, 0x80, 0xc2, 0, 0, 0],
+        [0x01, 0x80, 0xc2, 0, 0, 8],
+        [0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd],
+    ] {
+        let mut scene = Scene::new(&format!("[switch]\nforward_reserved = true\n{SCENE}"));
+        assert!(scene.reached("a", &bpdu(destination)).is_empty());
+        assert_eq!(scene.only_drop(), Some(("a".into(), DropReason::BpduGuard)));
+        assert_eq!(scene.reached("b", &bpdu(destination)).len(), 2);
+    }
+    let lldp = bpdu([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
+    let mut scene = Scene::new(&format!("[switch]\nforward_reserved = true\n{SCENE}"));
+    assert_eq!(scene.reached("a", &lldp).len(), 2);
+}
+
 /// IP and ARP that hide behind LLC or a priority tag claim nothing here.
 #[test]
 fn claims_that_hide_are_dropped() {

@@ -22,6 +22,8 @@ pub struct Guard {
     pub no_dhcp_server: bool,
     /// Router advertisements and redirects are dropped.
     pub no_router: bool,
+    /// BPDUs are dropped.
+    pub no_bpdus: bool,
 }
 
 /// Why a frame may not come from here.
@@ -37,6 +39,8 @@ pub enum Refused {
     DhcpServer,
     /// It is what a router sends to tell hosts their routes.
     Router,
+    /// It is what a bridge sends to bridges about the spanning tree.
+    Bpdu,
 }
 
 impl From<Malformed> for Refused {
@@ -50,6 +54,14 @@ const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 const DHCPV6_SERVER: u16 = 547;
 
+/// Where BPDUs go: the bridge and the provider bridge group address (802.1Q-2022, Table 8-1), and
+/// that of a spanning tree for each VLAN (PVST+).
+const BPDU_ADDRESSES: [Mac; 3] = [
+    Mac([0x01, 0x80, 0xc2, 0, 0, 0x00]),
+    Mac([0x01, 0x80, 0xc2, 0, 0, 0x08]),
+    Mac([0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd]),
+];
+
 /// ICMPv6 types of multicast listener discovery that a host without an address sends (RFC 3590).
 const LISTENER_REPORTS: [u16; 3] = [131, 132, 143];
 
@@ -59,6 +71,9 @@ impl Guard {
     /// # Errors
     /// When it may not.
     pub fn check(&self, header: &Layer2, packet: &Packet, payload: &[u8]) -> Result<(), Refused> {
+        if self.no_bpdus && BPDU_ADDRESSES.contains(&header.destination) {
+            return Err(Refused::Bpdu);
+        }
         self.mac(header.source)?;
         match packet.family {
             Family::Other => Ok(()),

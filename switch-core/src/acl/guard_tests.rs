@@ -14,6 +14,7 @@ fn strict() -> Guard {
         addresses: Some((Set::new(vec![(v4, v4)]), Set::new(vec![(MY_V6, MY_V6)]))),
         no_dhcp_server: true,
         no_router: true,
+        no_bpdus: true,
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) struct Port {
     pub(super) allowed_addresses: Several<Prefix>,
     pub(super) dhcp_server: Field<bool>,
     pub(super) router_advertisements: Field<bool>,
+    pub(super) bpdus: Field<bool>,
 }
 
 /// The word after `role =`.
@@ -350,6 +351,7 @@ fn port(span: Span, table: &mut Table<'_, '_>) -> Port {
         }),
         dhcp_server: table.boolean("dhcp_server"),
         router_advertisements: table.boolean("router_advertisements"),
+        bpdus: table.boolean("bpdus"),
     }
 }
 

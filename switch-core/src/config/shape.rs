@@ -75,6 +75,7 @@ pub(super) const PORT: Shape = Shape {
         ("allowed_addresses", "[\"10.0.0.7\", \"fd00::7\"]"),
         ("dhcp_server", "false"),
         ("router_advertisements", "false"),
+        ("bpdus", "false"),
     ],
 };
 

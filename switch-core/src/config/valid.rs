@@ -150,6 +150,8 @@ pub struct Security {
     pub dhcp_server: bool,
     /// Whether it may send router advertisements and redirects.
     pub router_advertisements: bool,
+    /// Whether it may send BPDUs, as a bridge does.
+    pub bpdus: bool,
 }
 
 impl Default for Security {
@@ -160,6 +162,7 @@ impl Default for Security {
             allowed_addresses: None,
             dhcp_server: true,
             router_advertisements: true,
+            bpdus: true,
         }
     }
 }

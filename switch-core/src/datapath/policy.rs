@@ -154,6 +154,7 @@ fn secure(
             Refused::Address => DropReason::AddressNotAllowed,
             Refused::DhcpServer => DropReason::DhcpServerGuard,
             Refused::Router => DropReason::RouterGuard,
+            Refused::Bpdu => DropReason::BpduGuard,
         })
 }
 

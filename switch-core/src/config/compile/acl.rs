@@ -164,6 +164,7 @@ impl Builder<'_> {
                 allowed_addresses,
                 dhcp_server,
                 router_advertisements,
+                bpdus,
             } = &port.security;
             let guard = Guard {
                 macs: allowed_macs.as_ref().map(|macs| macs.as_slice().into()),
@@ -173,6 +174,7 @@ impl Builder<'_> {
                 }),
                 no_dhcp_server: !dhcp_server,
                 no_router: !router_advertisements,
+                no_bpdus: !bpdus,
             };
             let open = guard == Guard::default();
             guards[self.port(&port.name).get()] = (!open).then_some(guard);

@@ -121,6 +121,7 @@ fn security(port: &model::Port, problems: &mut Problems) -> Security {
         allowed_addresses: addresses.map(|list| list.iter().map(|one| *one.get_ref()).collect()),
         dhcp_server: port.dhcp_server.get().copied().unwrap_or(open),
         router_advertisements: port.router_advertisements.get().copied().unwrap_or(open),
+        bpdus: port.bpdus.get().copied().unwrap_or(open),
     }
 }
 
