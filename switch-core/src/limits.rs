@@ -41,6 +41,9 @@ pub const RX_RING_SIZE: usize = 1024;
 pub const TX_RING_SIZE: usize = 1024;
 /// Descriptors of a completion ring.
 pub const COMPLETION_RING_SIZE: usize = 1024;
+/// Chunks that a queue in copy mode keeps after it has transmitted from them, to transmit the next
+/// frames from: those of a burst, which the kernel copies in one call.
+pub const WARM_CHUNKS: usize = BURST;
 /// Frames that one worker may have handed to another and that are not yet taken: twice what comes
 /// in by one queue while the other worker does not run.
 pub const HANDOFF_RING_SIZE: usize = 2048;
@@ -92,6 +95,7 @@ const _: () = assert!(HEADROOM >= CHUNK_LINK_SIZE + 8 && HEADROOM < CHUNK_SIZE);
 const _: () = assert!((CHUNK_SIZE - HEADROOM) * MAX_SEGMENTS >= MAX_FRAME_SIZE);
 const _: () = assert!(FILL_RING_SIZE.is_power_of_two() && RX_RING_SIZE.is_power_of_two());
 const _: () = assert!(TX_RING_SIZE.is_power_of_two() && COMPLETION_RING_SIZE.is_power_of_two());
+const _: () = assert!(WARM_CHUNKS < TX_RING_SIZE);
 const _: () = assert!(HANDOFF_RING_SIZE.is_power_of_two() && SLAB_SIZE >= BURST);
 const _: () = assert!(TAKE_OVER.is_multiple_of(BURST) && TAKE_OVER <= TX_RING_SIZE);
 

@@ -86,6 +86,8 @@ pub struct InFlight {
     pub tx_kernel: usize,
     /// In the completion ring, not yet taken by us.
     pub completion_ring: usize,
+    /// Transmitted from, and kept for the next frames.
+    pub warm: usize,
 }
 
 impl InFlight {
@@ -99,6 +101,7 @@ impl InFlight {
             + self.tx_ring
             + self.tx_kernel
             + self.completion_ring
+            + self.warm
     }
 }
 
@@ -252,11 +255,11 @@ impl XdpQueue {
             return 0;
         }
         let segments: usize = burst.iter().map(Frame::segments).sum();
-        if self.lent.tx.count() + segments > TX_CHUNKS {
+        if segments > self.transmit_room() {
             self.reclaim(cache);
         }
         let free = self.rings().tx.free(segments as u32) as usize;
-        let mut room = free.min(TX_CHUNKS.saturating_sub(self.lent.tx.count()));
+        let mut room = free.min(self.transmit_room());
         let mut count = 0;
         while let Some(frame) = burst.get(count)
             && let Some(rest) = room.checked_sub(frame.segments())
@@ -271,6 +274,12 @@ impl XdpQueue {
         count
     }
 
+    /// Chunks that may still be lent for transmission. Those that are kept are counted with them,
+    /// so that a queue never holds more than the region has for it.
+    fn transmit_room(&self) -> usize {
+        TX_CHUNKS.saturating_sub(self.lent.tx.count() + self.lent.warm_count())
+    }
+
     /// Writes the descriptors of one frame, for which there is room.
     fn push(&mut self, cache: &mut FrameCache, frame: Frame) {
         if usize::from(frame.head().1) < ETHERNET_HEADER_SIZE {
@@ -278,6 +287,7 @@ impl XdpQueue {
             self.refused += 1;
             return cache.free(frame);
         }
+        let frame = self.lent.warm(cache, frame);
         let mut left = frame.segments();
         for (start, size) in cache.region().segments(&frame) {
             left -= 1;
@@ -340,7 +350,7 @@ impl XdpQueue {
         while let Some(address) = completion.pop() {
             match self.lent.tx.remove(address) {
                 Some(chunk) => {
-                    cache.put_chunk(chunk);
+                    self.lent.transmitted(cache, chunk);
                     count += 1;
                 }
                 None => self.counters.completion_invalid.add(1),
@@ -444,6 +454,7 @@ impl XdpQueue {
             tx_ring,
             tx_kernel: tx - tx_ring - completion_ring,
             completion_ring,
+            warm: self.lent.warm_count(),
         }
     }
 

@@ -280,6 +280,42 @@ fn the_burst_keeps_what_the_ring_has_no_room_for() {
 }
 
 #[test]
+fn a_frame_leaves_from_the_chunk_that_the_kernel_has_read_last() {
+    let (mut queue, mut kernel, pool) = queue(0);
+    let mut cache = FrameCache::new(pool);
+    let mut chunks_of = |queue: &mut XdpQueue, size, tag_size| {
+        let bytes = pattern(size + tag_size, size);
+        let mut frame = cache.frame_from(&bytes[tag_size..]).expect("a frame");
+        if tag_size > 0 {
+            frame.grow_front(tag_size as u16).expect("headroom");
+            cache.region().head_mut(&mut frame).copy_from_slice(&bytes);
+        }
+        let own = frame.chunk().get();
+        let mut burst: Burst = [frame].into_iter().collect();
+        assert_eq!(queue.transmit(&mut cache, &mut burst), 1);
+        let sent = kernel.rings.tx.pop().expect("a descriptor");
+        kernel.rings.tx.release();
+        let seen = Frame::from_segment(sent.addr as u32, sent.len as u16);
+        assert_eq!(text(&cache, &seen), bytes);
+        kernel.rings.completion.push(sent.addr);
+        kernel.rings.completion.publish();
+        queue.reclaim(&mut cache);
+        (own, ChunkAddress::containing(sent.addr as u32).get())
+    };
+    let longest = CHUNK_SIZE - HEADROOM;
+    let (first, left_from) = chunks_of(&mut queue, 60, 0);
+    assert_eq!(left_from, first, "nothing was read yet");
+    for size in [14, 60, 1514, longest] {
+        let (own, left_from) = chunks_of(&mut queue, size, 0);
+        assert!(own != first && left_from == first, "{size} bytes");
+    }
+    assert_eq!(queue.in_flight().warm, 1);
+    let (own, left_from) = chunks_of(&mut queue, longest, 4);
+    assert_eq!(left_from, own, "it would not fit behind the headroom");
+    assert_eq!(queue.in_flight().warm, 2);
+}
+
+#[test]
 fn a_device_that_is_gone_takes_nothing() {
     let (mut queue, kernel, pool) = queue(0);
     let mut cache = FrameCache::new(pool);
