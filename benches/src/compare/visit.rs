@@ -166,7 +166,7 @@ impl Visit<'_> {
             let mut load = Load::new(bed, self.peer, &shape(size), 0, 1)?;
             // Once for flow tables to fill and for threads to wake up.
             load.offer(None, self.pace.trial / 2)?;
-            let full = load.offer(None, self.pace.trial)?.trial;
+            let full = load.full(self.pace.trial)?;
             self.notebook
                 .note(Key::Overload { size }, full.received_fps);
             self.notebook.note(Key::Offered { size }, full.offered_fps);
@@ -188,7 +188,7 @@ impl Visit<'_> {
     fn fullest(&self, load: &mut Load) -> Result<f64> {
         // Once for flow tables to fill.
         load.offer(None, self.pace.trial / 2)?;
-        Ok(load.offer(None, self.pace.trial)?.trial.received_fps)
+        Ok(load.full(self.pace.trial)?.received_fps)
     }
 
     fn by_flows(&mut self, bed: &Bed) -> Result<()> {
