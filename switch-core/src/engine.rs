@@ -18,6 +18,7 @@ use crate::{
     config::snapshot::{Link, Ruleset, Snapshot},
     counters::{HitTotals, PortTotals, WorkerCounters},
     handoff::Handoff,
+    idle::{Idle, Wait},
     limits::{
         FLOWS_PER_WORKER, MAX_HITS, MAX_NETWORKS, MAX_PORTS, MAX_WORKERS, NetworkIndex, PortIndex,
         WorkerIndex,
@@ -25,7 +26,7 @@ use crate::{
     mem::{FrameCache, Region},
     port::{
         Queue,
-        core::{pin_current_thread, put_current_thread_first},
+        core::{make_timers_exact, pin_current_thread, put_current_thread_first},
     },
     publish::{Answer, Mailboxes, Order},
     table::{fdb::Fdb, flow::FlowTable},
@@ -48,8 +49,6 @@ pub use crate::{
 };
 pub use flows::FlowRecord;
 
-/// How long a worker that has had nothing to do goes on looking before it sleeps.
-const SPIN: Duration = Duration::from_micros(50);
 /// Longest sleep of a worker: then it reads the kernel's counters.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Sleep of a worker while the pool has too few frames for its fill rings.
@@ -158,6 +157,7 @@ impl Engine {
             let body = move || {
                 let pinned = core.map_or(Ok(()), pin_current_thread);
                 let _ = ready.send(pinned.map(|()| put_current_thread_first()));
+                make_timers_exact();
                 run(worker, index, clock)
             };
             let name = format!("worker-{index}");
@@ -707,7 +707,7 @@ fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
     let shared = Arc::clone(worker.shared());
     let counters = &shared.counters[index];
     let mut now = clock.elapsed();
-    let mut last_work = now;
+    let mut idle = Idle::new(now);
     loop {
         let turn = worker.turn(now);
         if turn.stopped {
@@ -716,19 +716,19 @@ fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
         let before = now;
         now = clock.elapsed();
         if turn.frames > 0 {
-            last_work = now;
+            idle.worked(now);
             counters.busy_ns.add((now - before).as_nanos() as u64);
             continue;
         }
-        if now - last_work > SPIN {
-            let woken = worker.sleep(longest_sleep(&turn, now));
-            now = clock.elapsed();
-            if woken {
-                // What has come is worth looking for more for as long as a burst's tail.
-                last_work = now;
+        match idle.wait(now, longest_sleep(&turn, now)) {
+            Wait::Look => std::hint::spin_loop(),
+            Wait::Sleep(longest) => {
+                let woken = worker.sleep(longest);
+                now = clock.elapsed();
+                if woken {
+                    idle.woken(now);
+                }
             }
-        } else {
-            std::hint::spin_loop();
         }
         counters.idle_ns.add((now - before).as_nanos() as u64);
     }

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod datapath;
 pub mod engine;
 pub mod handoff;
+pub mod idle;
 pub mod limits;
 pub mod mem;
 pub mod port;

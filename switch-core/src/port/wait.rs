@@ -1,4 +1,4 @@
-//! Sleeping until a queue has frames or somebody wakes the worker (eventfd(2), poll(2)).
+//! Sleeping until a queue has frames or somebody wakes the worker (eventfd(2), ppoll(2)).
 
 use std::{
     fs::File,
@@ -118,10 +118,21 @@ impl WaitSet {
     /// Says whether something was ready before the time was over.
     fn wait(&mut self, longest: Duration) -> bool {
         let count = self.entries.len() as libc::nfds_t;
-        // Rounded up: who sleeps until some time does not want to wake up just before it.
-        let timeout_ms = longest.as_micros().div_ceil(1000).min(60_000) as libc::c_int;
-        // SAFETY: the pointer and the count are those of one live vector.
-        let ready = unsafe { libc::poll(self.entries.as_mut_ptr(), count, timeout_ms) };
+        let timeout = libc::timespec {
+            tv_sec: longest.as_secs().min(60) as libc::time_t,
+            tv_nsec: longest.subsec_nanos().into(),
+        };
+        let no_mask = std::ptr::null();
+        // SAFETY: the pointer and the count are those of one live vector, and the time is read
+        // during the call only.
+        let ready = unsafe {
+            libc::ppoll(
+                self.entries.as_mut_ptr(),
+                count,
+                &raw const timeout,
+                no_mask,
+            )
+        };
         if ready == 0 {
             return false;
         }

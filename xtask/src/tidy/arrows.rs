@@ -8,7 +8,7 @@ const CORE: &str = "switch-core/src/";
 /// The modules of switch-core in the order of the arrows: a module may use those of the groups
 /// before its own, and in the first group those beside it.
 const ORDER: &[&[&str]] = &[
-    &["limits", "clock", "counters", "sync"],
+    &["limits", "clock", "counters", "idle", "sync"],
     &["wire"],
     &["mem"],
     &["table", "acl", "qos", "port"],
@@ -42,7 +42,9 @@ const ABSENT: &[Absent] = &[
     },
     Absent {
         words: &["Instant", "SystemTime"],
-        modules: &["wire", "mem", "table", "acl", "qos", "config", "datapath"],
+        modules: &[
+            "idle", "wire", "mem", "table", "acl", "qos", "config", "datapath",
+        ],
         reason: "no clock here: the time is an argument",
     },
     Absent {
