@@ -1,6 +1,7 @@
 //! Programs that run beside a measurement, and what they take of the machine.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -188,24 +189,43 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     directories.find_map(|directory| Some(directory.join(name)).filter(|it| it.is_file()))
 }
 
-/// Time on all cores that the threads of some processes have run, to the nanosecond
+/// How long each thread of some processes has run on all cores, to the nanosecond
 /// (Documentation/scheduler/sched-stats.rst).
-///
-/// # Errors
-/// When a process has ended.
-pub fn thread_time(pids: &[u32]) -> Result<Duration> {
-    let mut sum = Duration::ZERO;
-    for pid in pids {
-        let threads = fs::read_dir(format!("/proc/{pid}/task"));
-        for thread in threads.with_context(|| format!("process {pid}"))? {
-            // A thread may end meanwhile: its time is not in the sum afterwards either.
-            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else {
-                continue;
-            };
-            sum += parse_schedstat(&text).with_context(|| format!("schedstat: {text:?}"))?;
+#[derive(Clone, Debug)]
+pub struct ThreadTimes(HashMap<PathBuf, Duration>);
+
+impl ThreadTimes {
+    /// Those until now.
+    ///
+    /// # Errors
+    /// When a process has ended.
+    pub fn of(pids: &[u32]) -> Result<Self> {
+        let mut times = HashMap::new();
+        for pid in pids {
+            let threads = fs::read_dir(format!("/proc/{pid}/task"));
+            for thread in threads.with_context(|| format!("process {pid}"))? {
+                let path = thread?.path();
+                // It may end meanwhile.
+                let Ok(text) = fs::read_to_string(path.join("schedstat")) else {
+                    continue;
+                };
+                let time = parse_schedstat(&text);
+                times.insert(path, time.with_context(|| format!("schedstat: {text:?}"))?);
+            }
         }
+        Ok(Self(times))
     }
-    Ok(sum)
+
+    /// What the threads of now have run since then. What one has run that has ended is not known.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Duration {
+        let ran = self.0.iter().map(|(thread, time)| {
+            let before = then.0.get(thread).copied().unwrap_or_default();
+            // Below that it is another one, which has got the number of one that has ended.
+            time.checked_sub(before).unwrap_or(*time)
+        });
+        ran.sum()
+    }
 }
 
 fn parse_schedstat(text: &str) -> Option<Duration> {
@@ -334,7 +354,7 @@ mod tests {
         let begin = Instant::now();
         let before = (
             Away::now().expect("stat"),
-            thread_time(&[std::process::id()]),
+            ThreadTimes::of(&[std::process::id()]).expect("times"),
         );
         let spin = Instant::now();
         while spin.elapsed() < Duration::from_millis(60) {}
@@ -343,9 +363,23 @@ mod tests {
         // One core is this thread's, or somebody else's: it is not idle.
         let busy = away.busy(begin.elapsed(), cores) + away.stolen;
         assert!(busy >= Duration::from_millis(30), "{busy:?}");
-        let ran = thread_time(&[std::process::id()]).expect("time") - before.1.expect("time");
+        let now = ThreadTimes::of(&[std::process::id()]).expect("times");
+        let ran = now.since(&before.1);
         assert!(ran >= Duration::from_millis(30), "{ran:?}");
         assert!(resident_mib(&[std::process::id()]).expect("memory") > 1.0);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_take_no_time_from_others() {
+        let times = |of: &[(&str, u64)]| {
+            let of = of
+                .iter()
+                .map(|(thread, ms)| (thread.into(), Duration::from_millis(*ms)));
+            ThreadTimes(of.collect())
+        };
+        let before = times(&[("stays", 100), ("ends", 5000), ("again", 900)]);
+        let after = times(&[("stays", 130), ("comes", 7), ("again", 3)]);
+        assert_eq!(after.since(&before), Duration::from_millis(40));
     }
 
     #[test]

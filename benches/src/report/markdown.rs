@@ -21,8 +21,9 @@ drivers, DMA, receive side scaling or zero copy. What was not measured is said t
 
 Numbers are the middle one of the turns, with the smallest and the largest in brackets or as
 whiskers. Where the turns of two contenders overlap, they are level: the run cannot tell them apart.
-*Floor* is a forwarder that does nothing but move frames between AF_XDP sockets, *limit* is what
-the kernel's bare redirect reaches; neither is a switch. In tables that compare contenders, the
+*Floor* is a forwarder that does nothing but move frames between AF_XDP sockets, where they lie: in
+copy mode, one that first copies them into memory which the cache has can be faster. *Limit* is what
+the kernel's bare redirect reaches. Neither is a switch. In tables that compare contenders, the
 ratio is their number over ours.
 ";
 

@@ -262,7 +262,7 @@ fn unique_name<'m>(
         return Some(text);
     };
     let kind = shape.header.trim_matches(['[', ']']);
-    let message = format!("there is a {kind} `{}` already", printable(text));
+    let message = format!("another {kind} is named `{}` already", printable(text));
     let problem = Problem::new(Code::Duplicate, span, message);
     problems.push(
         problem

@@ -21,7 +21,7 @@ use crate::{
     compare::{
         bed::{Bed, GUEST_CORE, GUEST_DEVICE},
         peers::{Peer, Running},
-        process::{Away, thread_time},
+        process::{Away, ThreadTimes},
         signals,
     },
     traffic::{Device, Sink, SinkMode},
@@ -133,9 +133,9 @@ pub fn idle_percent(running: &Running, length: Duration) -> Result<Option<f64>> 
     }
     // What has just been measured comes to rest.
     signals::sleep(Duration::from_millis(500))?;
-    let (begin, before) = (Instant::now(), thread_time(&pids)?);
+    let (begin, before) = (Instant::now(), ThreadTimes::of(&pids)?);
     signals::sleep(length)?;
-    let ran = thread_time(&pids)? - before;
+    let ran = ThreadTimes::of(&pids)?.since(&before);
     Ok(Some(
         100.0 * ran.as_secs_f64() / begin.elapsed().as_secs_f64(),
     ))
