@@ -19,8 +19,8 @@ const CACHE_LINE_SIZE: usize = 64;
 pub struct HugeSlice<T> {
     start: NonNull<T>,
     count: usize,
-    /// The offset of the last item in the first half, in bytes: the bits that choose one.
-    half_mask: usize,
+    /// The offset of the last item, in bytes: the bits that choose one.
+    mask: usize,
 }
 
 // SAFETY: the items are owned, as in a `Box<[T]>`.
@@ -56,7 +56,7 @@ impl<T> HugeSlice<T> {
         Self {
             start,
             count,
-            half_mask: ((count - 1) >> 1) * size_of::<T>(),
+            mask: (count - 1) * size_of::<T>(),
         }
     }
 
@@ -70,42 +70,42 @@ impl<T> HugeSlice<T> {
         layout.align_to(align).expect("a small power of two")
     }
 
-    /// The first half, to choose from by a hash.
+    /// The items, to choose from by a hash.
     #[must_use]
     #[inline]
-    pub fn first_half(&self) -> FirstHalf<'_, T> {
-        FirstHalf {
+    pub fn hashed(&self) -> Hashed<'_, T> {
+        Hashed {
             start: self.start,
-            mask: self.half_mask,
+            mask: self.mask,
             items: PhantomData,
         }
     }
 }
 
-/// The first half of a [`HugeSlice`], or the only item of a slice of one: by value, so that a loop
-/// keeps it in registers.
+/// The items of a [`HugeSlice`], to choose from by a hash: by value, so that a loop keeps it in
+/// registers.
 #[derive(Debug)]
-pub struct FirstHalf<'a, T> {
+pub struct Hashed<'a, T> {
     start: NonNull<T>,
     mask: usize,
     items: PhantomData<&'a T>,
 }
 
-impl<T> Clone for FirstHalf<'_, T> {
+impl<T> Clone for Hashed<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for FirstHalf<'_, T> {}
+impl<T> Copy for Hashed<'_, T> {}
 
-impl<'a, T> FirstHalf<'a, T> {
+impl<'a, T> Hashed<'a, T> {
     /// The item that a hash chooses, by as many of its bits as it takes, from the bit on that is
     /// the size of an item.
     #[must_use]
     #[inline]
     pub fn choose(self, hash: u32) -> &'a T {
-        // SAFETY: the mask leaves a multiple of the item size that is below half the size of all.
+        // SAFETY: the mask leaves a multiple of the item size that is below the size of all.
         // JUSTIFICATION: the datapath comes here four times a frame; bounds check and scaling would
         // cost three instructions and a register each time, for an index that cannot be wrong.
         unsafe { self.start.byte_add(hash as usize & self.mask).as_ref() }
@@ -184,16 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn any_hash_chooses_an_item_of_the_first_half() {
+    fn any_hash_chooses_an_item() {
         for count in [1, 2, 8] {
             let numbers = std::cell::Cell::new(0_u64);
             let slice = HugeSlice::new(count, || numbers.replace(numbers.get() + 1));
             for hash in (0..200).chain([u32::MAX, u32::MAX / 2]) {
-                let expected = u64::from(hash) / 8 % (count as u64 / 2).max(1);
-                let half = slice.first_half();
-                assert_eq!(*half.choose(hash), expected);
-                assert_eq!(half.chosen_index(hash) as u64, expected);
-                prefetch(half.choose(hash));
+                let expected = u64::from(hash) / 8 % count as u64;
+                let hashed = slice.hashed();
+                assert_eq!(*hashed.choose(hash), expected);
+                assert_eq!(hashed.chosen_index(hash) as u64, expected);
+                prefetch(hashed.choose(hash));
             }
         }
     }

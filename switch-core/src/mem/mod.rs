@@ -21,6 +21,6 @@ pub mod spsc;
 
 pub(crate) use cursor::{ConsumerCursor, ProducerCursor};
 pub use frame::{Burst, Frame, NoHeadroom};
-pub use huge::{FirstHalf, HugeSlice, prefetch};
+pub use huge::{Hashed, HugeSlice, prefetch};
 pub use pool::{ChunkAddress, FrameCache, Pool};
 pub use region::{HugePages, Region};

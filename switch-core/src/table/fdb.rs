@@ -2,12 +2,13 @@
 //! network was last seen on.
 //!
 //! One table for all networks and all workers, of fixed size, without a lock:
-//! - An address of a network has two **candidate buckets**, one in each half of the table, and may
-//!   be in any slot of either. A bucket is one cache line. Keyed hashes choose them, so nobody who
-//!   does not know the keys can aim addresses at a bucket.
-//! - One slot of the left bucket is the address's **home**. A new address goes there if it is free
+//! - An address of a network has two **candidate buckets**, the first one anywhere and the second
+//!   one in the other half of the table, and may be in any slot of either. A bucket is one cache
+//!   line. Keyed hashes choose them, so nobody who does not know the keys can aim addresses at a
+//!   bucket.
+//! - One slot of the first bucket is the address's **home**. A new address goes there if it is free
 //!   and not the bucket's last, so that a lookup looks there first and nearly always nowhere else;
-//!   or into the left one while that has fewer than two entries, then into the emptier one.
+//!   or else into the emptier bucket.
 //! - **Reading** takes at most two cache lines and a bounded number of loads, whatever writers do.
 //! - **Writing** is one compare-and-exchange, retried a bounded number of times; a frame whose
 //!   source is not learnt because other workers were faster is learnt with the next. See `slot.rs`
@@ -35,7 +36,7 @@ use crossbeam::utils::CachePadded;
 use crate::{
     clock::Tick,
     limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
-    mem::{FirstHalf, HugeSlice, prefetch},
+    mem::{Hashed, HugeSlice, prefetch},
     sync::{Ordering::SeqCst, fence},
     wire::ethernet::{Mac, PackedMac},
 };
@@ -112,7 +113,7 @@ impl Place {
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     fdb: &'a Fdb,
-    homes: FirstHalf<'a, Slot>,
+    homes: Hashed<'a, Slot>,
     secret: u64,
     now: Tick,
     validity: Validity,
@@ -305,7 +306,7 @@ impl Fdb {
         let ageing = self.ageing.load(Relaxed);
         View {
             fdb: self,
-            homes: self.slots.first_half(),
+            homes: self.slots.hashed(),
             secret: self.secrets[1],
             now,
             validity: Validity::new(now, ageing),
@@ -539,22 +540,23 @@ impl View<'_> {
 impl Fdb {
     fn home_index(&self, key: Key) -> usize {
         let hash = home_hash(key, self.secrets[1]);
-        self.slots.first_half().chosen_index(hash)
+        self.slots.hashed().chosen_index(hash)
     }
 
     /// The two buckets that an address may be in, one in each half of the table: so they are never
-    /// one and the same. The left one has its home. The right one is chosen by a better hash, so
+    /// one and the same. The first one has its home. The second one is chosen by a better hash, so
     /// that nobody can aim at both.
     #[inline]
     fn candidates(&self, key: Key) -> [&Bucket; 2] {
         let (buckets, _) = self.slots.as_chunks::<SLOTS>();
         let half = buckets.len() / 2;
-        let left = self.home_index(key) / SLOTS;
-        let right = hash(key.to_u64(), self.secrets) as usize & (half - 1);
-        [&buckets[left], &buckets[half + right]]
+        let first = self.home_index(key) / SLOTS;
+        let second = hash(key.to_u64(), self.secrets) as usize & (half - 1);
+        // In the other half than the first one.
+        [&buckets[first], &buckets[second + (half & !first)]]
     }
 
-    /// The position in its left bucket that an address has by right.
+    /// The position in its first bucket that an address has by right.
     fn home(&self, key: Key) -> usize {
         self.home_index(key) % SLOTS
     }
@@ -565,9 +567,9 @@ impl Fdb {
 
     #[inline]
     fn find(&self, key: Key) -> Option<(&Slot, Word)> {
-        let [left, right] = self.candidates(key);
-        let found = copies(left, key).next();
-        found.or_else(|| copies(right, key).next())
+        let [first, second] = self.candidates(key);
+        let found = copies(first, key).next();
+        found.or_else(|| copies(second, key).next())
     }
 
     /// The slot that a new entry of `newcomer`'s takes, and what is in it: a free one, else the
@@ -575,26 +577,26 @@ impl Fdb {
     /// entry is a static one, for which every dynamic one gives way.
     ///
     /// Of the free slots: the address's home, unless it is the last one of its bucket and the other
-    /// has more; then any of that bucket, unless it has two entries and the other one fewer; then
-    /// any of the other. So nearly all are found where they are looked for first, and the table
-    /// takes nearly as many as if each went into the emptier bucket.
+    /// has more; then any of the emptier bucket, of the first one if they are level. So nearly all
+    /// are found where they are looked for first, and the table takes nearly as many as if each went
+    /// into the emptier bucket.
     fn make_room(&self, key: Key, newcomer: Option<PortIndex>, now: Tick) -> Option<(&Slot, Word)> {
         let buckets = self.candidates(key);
         let room: [(&Slot, Word); 2 * SLOTS] = array::from_fn(|index| {
             let slot = &buckets[index / SLOTS][index % SLOTS];
             (slot, slot.word())
         });
-        let (left, right) = room.split_at(SLOTS);
+        let (first, second) = room.split_at(SLOTS);
         let used = |half: &[(&Slot, Word)]| half.iter().filter(|(_, w)| !w.is_free()).count();
-        let home = left[self.home(key)];
-        let left_first = used(left) < 2 || used(left) <= used(right);
-        if home.1.is_free() && (left_first || used(left) + 1 < SLOTS) {
+        let home = first[self.home(key)];
+        let first_is_emptier = used(first) <= used(second);
+        if home.1.is_free() && (first_is_emptier || used(first) + 1 < SLOTS) {
             return Some(home);
         }
-        let order = if left_first {
-            [left, right]
+        let order = if first_is_emptier {
+            [first, second]
         } else {
-            [right, left]
+            [second, first]
         };
         if let Some(&found) = order.into_iter().flatten().find(|(_, word)| word.is_free()) {
             return Some(found);
