@@ -578,8 +578,8 @@ impl Fdb {
     ///
     /// Of the free slots: the address's home, unless it is the last one of its bucket and the other
     /// has more; then any of the emptier bucket, of the first one if they are level. So nearly all
-    /// are found where they are looked for first, and the table takes nearly as many as if each went
-    /// into the emptier bucket.
+    /// are found where they are looked for first, and the table takes nearly as many as if each
+    /// went into the emptier bucket.
     fn make_room(&self, key: Key, newcomer: Option<PortIndex>, now: Tick) -> Option<(&Slot, Word)> {
         let buckets = self.candidates(key);
         let room: [(&Slot, Word); 2 * SLOTS] = array::from_fn(|index| {
