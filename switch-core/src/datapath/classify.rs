@@ -10,7 +10,10 @@ use crate::{
     limits::{MAX_FRAME_SIZE, NetworkIndex},
     mem::{Burst, Region},
     table::fdb::View,
-    wire::parse::{Header, Tag, Truncated, hides_another},
+    wire::{
+        parse::{Behind, Header, TAGGED_HEADER_SIZE, Tag, Truncated, addresses, hides_another},
+        vlan::Tpid,
+    },
 };
 
 #[inline(never)]
@@ -22,11 +25,11 @@ pub(super) fn classify(
     region: &Region,
     entries: &mut [Entry],
 ) {
-    let vids = rules.vids();
+    let (vids, tpid) = (rules.vids(), rules.tpid);
     for (frame, entry) in burst.iter().zip(entries) {
         debug_assert!(frame.size() <= MAX_FRAME_SIZE, "no longer one can be made");
         let head = region.head(frame);
-        if !enter(rules, vids, stations, head, entry) {
+        if !enter(rules, vids, tpid, stations, head, entry) {
             enter_any(context, rules, stations, head, entry);
         }
     }
@@ -38,6 +41,7 @@ pub(super) fn classify(
 fn enter(
     rules: &PortRules,
     vids: Vids<'_>,
+    tpid: Tpid,
     stations: &View<'_>,
     head: &[u8],
     entry: &mut Entry,
@@ -45,37 +49,49 @@ fn enter(
     let Some(start) = head.first_chunk() else {
         return false;
     };
-    let header = Header::of(start);
     // Each kind on its own, so that which it is need not be asked again.
-    match header.tag {
-        Some(tag) => match network_of(tag, rules, vids) {
-            Some(network) => enter_ordinary(stations, &header, network, entry),
+    let behind = Behind::addresses_of(start);
+    if behind.is_tag_of(tpid) {
+        // A VID that means no network stands for 0 and 4095 too.
+        match vids.get(behind.vid_bits()) {
+            Some(network) => enter_ordinary(stations, start, network, behind.tag(), entry),
             None => false,
-        },
-        None => match rules.untagged {
-            Some(network) => enter_ordinary(stations, &header, network, entry),
+        }
+    } else if behind.is_tag_of(tpid.other()) {
+        cold_path();
+        false
+    } else {
+        match rules.untagged {
+            Some(network) => enter_ordinary(stations, start, network, None, entry),
             None => false,
-        },
+        }
     }
 }
 
 #[inline(always)]
 fn enter_ordinary(
     stations: &View<'_>,
-    header: &Header,
+    start: &[u8; TAGGED_HEADER_SIZE],
     network: NetworkIndex,
+    tag: Option<Tag>,
     entry: &mut Entry,
 ) -> bool {
+    let (destination, source) = addresses(start);
     // A branch each: to put both answers together first would cost more than the second branch.
-    if header.destination.is_group() {
+    if destination.is_group() {
         cold_path();
         return false;
     }
-    if !header.source.is_station() {
+    if !source.is_station() {
         cold_path();
         return false;
     }
-    *entry = known(stations, header, network);
+    let header = Header {
+        destination,
+        source,
+        tag,
+    };
+    *entry = known(stations, &header, network);
     true
 }
 
@@ -109,7 +125,6 @@ fn known(stations: &View<'_>, header: &Header, network: NetworkIndex) -> Entry {
 }
 
 /// The network of a frame with an ordinary tag.
-#[inline(always)]
 fn network_of(tag: Tag, rules: &PortRules, vids: Vids<'_>) -> Option<NetworkIndex> {
     // A VID that means no network stands for 0 and 4095 too.
     if tag.is_of(rules.tpid) {

@@ -56,9 +56,13 @@ impl Egress<'_> {
             let position = entries.len() - rest.len();
             // As long as the verdict is the same; what the run has no entry for stays.
             let run = iter::from_fn(|| {
-                let mut ahead = rest.clone();
-                let entry = ahead.next().filter(|entry| entry.verdict() == verdict)?;
-                rest = ahead;
+                let [entry, ..] = rest.as_slice() else {
+                    return None;
+                };
+                if entry.verdict() != verdict {
+                    return None;
+                }
+                rest.next();
                 Some((entry, frames.next()?))
             });
             match verdict.decision() {
@@ -106,7 +110,7 @@ impl Egress<'_> {
     #[inline]
     fn send_all<'e>(&mut self, frames: impl Iterator<Item = (&'e Entry, Frame)>, exit: Exit) {
         // Those wait, so that nothing but the region is asked of the cache meanwhile.
-        let mut refused = ArrayVec::new();
+        let mut refused: ArrayVec<_, BURST> = ArrayVec::new();
         let region: &Region = self.cache.region();
         let sent = frames.filter_map(|(entry, mut frame)| {
             match prepare(&mut frame, region, entry, exit) {
@@ -118,7 +122,7 @@ impl Egress<'_> {
             }
         });
         self.outbox.extend(exit.port, sent);
-        for (frame, reason) in refused {
+        for (frame, reason) in refused.drain(..) {
             self.discard(frame, exit.port, reason);
         }
     }

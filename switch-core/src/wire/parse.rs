@@ -78,7 +78,7 @@ impl Tag {
     #[must_use]
     #[inline]
     pub const fn tci(self) -> Tci {
-        Tci(((self.0.get() >> 16) as u16).swap_bytes())
+        Tci(self.0.get().swap_bytes() as u16)
     }
 }
 
@@ -103,14 +103,13 @@ impl Header {
     #[must_use]
     #[inline]
     pub fn of(start: &[u8; TAGGED_HEADER_SIZE]) -> Self {
-        // Two loads that overlap: destination and two bytes behind it, source and two before it.
-        let [low @ .., _, _, _, _, _, _, _, _, _, _] = start;
-        let [_, _, _, _, high @ .., e0, e1, _, _, _, _] = start;
-        let tpid = Tpid::from_wire(u16::from_le_bytes([*e0, *e1]));
+        let (destination, source) = addresses(start);
+        let behind = Behind::addresses_of(start);
+        let tpid = Tpid::from_wire(behind.0 as u16);
         Self {
-            destination: PackedMac::from_le(u64::from_le_bytes(*low)),
-            source: PackedMac::from_le(u64::from_le_bytes(*high) >> 16),
-            tag: tpid.map(|_| outer_tag(start)),
+            destination,
+            source,
+            tag: tpid.map(|_| Tag(Tag::ALWAYS | behind.0)),
         }
     }
 
@@ -126,10 +125,52 @@ impl Header {
     }
 }
 
+/// Destination and source at the start of a frame.
+#[must_use]
 #[inline]
-fn outer_tag(header: &[u8; TAGGED_HEADER_SIZE]) -> Tag {
-    let [.., a, b, c, d, _, _] = *header;
-    Tag(Tag::ALWAYS | u32::from_le_bytes([a, b, c, d]))
+pub fn addresses(start: &[u8; TAGGED_HEADER_SIZE]) -> (PackedMac, PackedMac) {
+    // Two loads that overlap: destination and two bytes behind it, source and two before it.
+    let [low @ .., _, _, _, _, _, _, _, _, _, _] = start;
+    let [_, _, _, _, high @ .., _, _, _, _, _, _] = start;
+    let source = PackedMac::from_le(u64::from_le_bytes(*high) >> 16);
+    (PackedMac::from_le(u64::from_le_bytes(*low)), source)
+}
+
+/// The four bytes behind the addresses, of which nobody has said yet whether they are a tag. For
+/// those who know which protocol to expect: to ask for that first is cheaper than to tell all apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Behind(u32);
+
+impl Behind {
+    /// Those of a frame that starts so.
+    #[must_use]
+    #[inline]
+    pub fn addresses_of(start: &[u8; TAGGED_HEADER_SIZE]) -> Self {
+        // One load: bytes that are named one by one would be put together again where they are used.
+        let [_, _, _, _, _, _, _, _, _, _, _, _, behind @ .., _, _] = start;
+        Self(u32::from_le_bytes(*behind))
+    }
+
+    /// Whether they are a tag of this protocol.
+    #[must_use]
+    #[inline]
+    pub const fn is_tag_of(self, tpid: Tpid) -> bool {
+        self.0 as u16 == tpid.to_wire()
+    }
+
+    /// The twelve VID bits, if they are a tag.
+    #[must_use]
+    #[inline]
+    pub const fn vid_bits(self) -> u16 {
+        (self.0.swap_bytes() & 0xfff) as u16
+    }
+
+    /// The tag that they are; to be asked after [`is_tag_of`](Self::is_tag_of).
+    #[must_use]
+    #[inline]
+    pub fn tag(self) -> Option<Tag> {
+        NonZero::new(self.0).map(Tag)
+    }
 }
 
 /// Whether another tag follows the outer one of a tagged frame.
@@ -179,6 +220,30 @@ mod tests {
         );
         check(&[0x81, 0, 0, 20, 0x88, 0xa8], tag(Tpid::Customer, 20, true));
         check(&[0x81, 0, 0, 20, 0x81, 0], tag(Tpid::Customer, 20, true));
+    }
+
+    #[test]
+    fn what_is_behind_the_addresses_is_a_tag_of_one_protocol() {
+        for behind_macs in [
+            [8, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0],
+            [0x91, 0, 0, 20, 8, 0],
+            [0x81, 0, 0xb0, 20, 8, 6],
+            [0x88, 0xa8, 0, 20, 0x81, 0],
+            [0x00, 0x81, 0, 20, 8, 0],
+        ] {
+            let bytes = [&MACS[..], &behind_macs].concat();
+            let header = Header::parse(&bytes).expect("long enough");
+            let behind = Behind::addresses_of(bytes.first_chunk().expect("long enough"));
+            for tpid in [Tpid::Customer, Tpid::Service] {
+                let tag = header.tag.filter(|tag| tag.is_of(tpid));
+                assert_eq!(behind.is_tag_of(tpid), tag.is_some(), "{behind_macs:x?}");
+                if let Some(tag) = tag {
+                    assert_eq!(behind.tag(), Some(tag));
+                    assert_eq!(behind.vid_bits(), tag.tci().vid_bits());
+                }
+            }
+        }
     }
 
     #[test]

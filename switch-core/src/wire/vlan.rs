@@ -74,6 +74,16 @@ impl Tpid {
         (self as u16).swap_bytes()
     }
 
+    /// The other one.
+    #[must_use]
+    #[inline]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Customer => Self::Service,
+            Self::Service => Self::Customer,
+        }
+    }
+
     /// The tag protocol with this EtherType, if it is one.
     #[must_use]
     pub const fn from_ethertype(ethertype: u16) -> Option<Self> {
