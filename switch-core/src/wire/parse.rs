@@ -137,7 +137,8 @@ pub fn addresses(start: &[u8; TAGGED_HEADER_SIZE]) -> (PackedMac, PackedMac) {
 }
 
 /// The four bytes behind the addresses, of which nobody has said yet whether they are a tag. For
-/// those who know which protocol to expect: to ask for that first is cheaper than to tell all apart.
+/// those who know which protocol to expect: to ask for that first is cheaper than to tell all
+/// apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Behind(u32);
 
@@ -146,7 +147,7 @@ impl Behind {
     #[must_use]
     #[inline]
     pub fn addresses_of(start: &[u8; TAGGED_HEADER_SIZE]) -> Self {
-        // One load: bytes that are named one by one would be put together again where they are used.
+        // One load: bytes named one by one would be put together again where they are used.
         let [_, _, _, _, _, _, _, _, _, _, _, _, behind @ .., _, _] = start;
         Self(u32::from_le_bytes(*behind))
     }
