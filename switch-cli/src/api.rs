@@ -1,6 +1,8 @@
 //! What goes over the control socket: the JSON shapes that daemon and client share. They are
 //! stable: names and not indices, snake_case, units in the names.
 
+pub mod trace;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

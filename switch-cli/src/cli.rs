@@ -1,8 +1,11 @@
 //! The command line: what can be said, and who does it.
 
+mod trace;
+
 use std::{
+    fs,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -14,6 +17,7 @@ use crate::{
     client::{self, Client},
     daemon,
     failure::{Exit, Failure},
+    man,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -74,6 +78,19 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Show what would become of a frame, stage by stage; nothing is changed
+    #[command(
+        after_help = "Examples:\n  shunt trace --from guest-a --to up0 --tcp 443\n  \
+        shunt trace --from guest-a --config switch.toml --arp --dst-ip 10.0.0.1\n  \
+        shunt trace --from up0 --pcap frames.pcap -o json"
+    )]
+    Trace(Box<trace::TraceArgs>),
+    /// Test access control lists
+    #[command(after_help = "Example:\n  shunt acl test --config switch.toml policy-tests.toml")]
+    Acl {
+        #[command(subcommand)]
+        action: trace::Acl,
+    },
     /// Change the forwarding database
     #[command(after_help = "Example:\n  shunt fdb flush --port guest-a")]
     Fdb {
@@ -93,11 +110,15 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write all of them into a folder
-    #[command(after_help = "Example:\n  shunt man /usr/local/share/man/man1")]
+    /// Print a manual page, or write all of them into a folder
+    #[command(after_help = "Examples:\n  shunt man --file-format | man -l -\n  \
+                            shunt man /usr/local/share/man")]
     Man {
-        /// The folder
+        /// The folder, in which they go into man1 and man5
         dir: Option<PathBuf>,
+        /// The page of the configuration file, shunt.toml(5), instead of shunt(1)
+        #[arg(long, conflicts_with = "dir")]
+        file_format: bool,
     },
 }
 
@@ -219,6 +240,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Get { what, all, output } => get(&client, what, all, output.output),
         Command::Describe { what, name, output } => describe(&client, what, &name, output.output),
+        Command::Trace(arguments) => trace::trace(&client, *arguments),
+        Command::Acl { action } => trace::acl(&client, &action),
         Command::Fdb { action } => fdb(&client, action),
         Command::Reload { output } => {
             let reloaded = client.reload()?;
@@ -232,7 +255,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "shunt", &mut text);
             write(&text)
         }
-        Command::Man { dir } => man(dir),
+        Command::Man { dir, file_format } => man(dir, file_format),
     }
 }
 
@@ -302,21 +325,28 @@ fn fdb(client: &Client, action: Fdb) -> Result<(), Failure> {
     print(&client::render::removed(removed))
 }
 
-fn man(dir: Option<PathBuf>) -> Result<(), Failure> {
+fn man(dir: Option<PathBuf>, file_format: bool) -> Result<(), Failure> {
     match dir {
+        None if file_format => print(&man::page()),
         None => {
             let mut page = Vec::new();
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
             rendered.map_err(|error| Failure::failed(format!("cannot make the page: {error}")))?;
             write(&page)
         }
-        Some(dir) => std::fs::create_dir_all(&dir)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), &dir))
-            .map_err(|error| {
-                let dir = dir.display();
-                Failure::failed(format!("cannot write the manual pages into {dir}: {error}"))
-            }),
+        Some(dir) => write_pages(&dir).map_err(|error| {
+            let dir = dir.display();
+            Failure::failed(format!("cannot write the manual pages into {dir}: {error}"))
+        }),
     }
+}
+
+fn write_pages(dir: &Path) -> io::Result<()> {
+    let (commands, formats) = (dir.join("man1"), dir.join("man5"));
+    fs::create_dir_all(&commands)?;
+    fs::create_dir_all(&formats)?;
+    clap_mangen::generate_to(Cli::command(), &commands)?;
+    fs::write(formats.join("shunt.toml.5"), man::page())
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -7,7 +7,10 @@ mod client;
 mod daemon;
 mod device;
 mod failure;
+mod frame;
+mod man;
 mod sys;
+mod trace;
 
 fn main() -> std::process::ExitCode {
     cli::main()

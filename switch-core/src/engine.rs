@@ -33,10 +33,14 @@ use crate::{
     worker::{Shared, Turn, Worker},
 };
 
+mod dry_run;
 mod flows;
 
 // What the engine's functions take and give, for users who know the library by this module.
 pub use crate::{
+    datapath::dry_run::{
+        Destination, DryRun, Outcome, Policed, PolicerMet, RuleMet, Source, Stage, Way,
+    },
     mem::{HugePages, Pool},
     qos::{
         meter::{Colour, MeterRates},
@@ -47,6 +51,7 @@ pub use crate::{
         flow::Events as FlowEvents,
     },
 };
+pub use dry_run::dry_run_of;
 pub use flows::FlowRecord;
 
 /// Longest sleep of a worker: then it reads the kernel's counters.

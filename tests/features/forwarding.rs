@@ -331,7 +331,9 @@ fn a_flow_keeps_its_queue_while_others_come_and_go() {
         .expect("attached");
     let mut used = Vec::new();
     for gone in ["lonely-2", "up-1", "up-2", "stack"] {
-        scene.send("a", &plain(ALL, station(1)));
+        // Not sent: b's wires are not the scene's.
+        scene.queue("a", &plain(ALL, station(1)));
+        scene.settle();
         used.extend(wires.iter().position(|wire| wire.receive().is_some()));
         let gone: PortIndex = scene.port(gone);
         scene.engine.detach(gone).expect("detached");

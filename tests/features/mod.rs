@@ -5,4 +5,5 @@ mod forwarding;
 mod policing;
 mod scene;
 mod security;
+mod trace;
 mod vlan;

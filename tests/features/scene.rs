@@ -6,7 +6,7 @@ use switch_core::{
     clock::Tick,
     config::{Indices, compile, parse},
     counters::DropReason,
-    engine::{Engine, Options},
+    engine::{Engine, Options, Outcome},
     limits::{NetworkIndex, PortIndex},
     mem::HugePages,
     port::{Queue, SimQueue, SimWire},
@@ -45,7 +45,15 @@ pub struct Scene {
     pub engine: Engine,
     indices: Indices,
     wires: BTreeMap<String, SimWire>,
+    /// Frames that were traced before they were sent.
+    traced: usize,
 }
+
+/// A trace copies the whole switch: enough of them for what tests of policers send by thousands.
+const MOST_TRACES: usize = 100;
+
+/// Frames by port, and drops by port and reason.
+type Effects = (Vec<(String, Vec<u8>)>, Vec<(String, DropReason)>);
 
 impl Scene {
     /// A switch with these rules, all devices attached and up, and an MTU of 1500.
@@ -61,6 +69,7 @@ impl Scene {
             engine: Engine::manual(&options).expect("an engine"),
             indices: Indices::new(),
             wires: BTreeMap::new(),
+            traced: 0,
         };
         scene.reload(file);
         let names: Vec<String> = ports(&scene);
@@ -110,10 +119,73 @@ impl Scene {
         self.wires[port].send(frame);
     }
 
-    /// Lets a port receive a frame; gives what leaves, by the port's name.
+    /// Lets a port receive a frame; gives what leaves, by the port's name. What a trace says of
+    /// the frame before has to be that.
     pub fn send(&mut self, port: &str, frame: &[u8]) -> Vec<(String, Vec<u8>)> {
+        self.traced += 1;
+        if self.traced > MOST_TRACES {
+            self.queue(port, frame);
+            return self.settle();
+        }
+        let said = self.effects_of(&self.trace(port, frame), port);
+        let before = self.all_drops();
         self.queue(port, frame);
-        self.settle()
+        let sent = self.settle();
+        let mut after = self.all_drops();
+        for drop in &before {
+            let position = after.iter().position(|it| it == drop);
+            after.remove(position.expect("drops are not taken back"));
+        }
+        assert_eq!((sent.clone(), after), said, "of {frame:02x?} from {port}");
+        sent
+    }
+
+    /// What would become of a frame.
+    pub fn trace(&self, port: &str, frame: &[u8]) -> Outcome {
+        let port = self.port(port);
+        let mut switch = self.engine.dry_run(port).expect("a copy of the switch");
+        switch.forward(port, frame)
+    }
+
+    /// What a trace says that can be seen.
+    fn effects_of(&self, outcome: &Outcome, ingress: &str) -> Effects {
+        let name = |port| {
+            self.engine
+                .rules()
+                .port(port)
+                .expect("a port")
+                .name
+                .to_string()
+        };
+        let (mut sent, mut drops) = Effects::default();
+        drops.extend(
+            outcome
+                .dropped
+                .map(|(_, reason)| (ingress.to_owned(), reason)),
+        );
+        for way in &outcome.ways {
+            match &way.result {
+                Ok(bytes) => sent.push((name(way.port), bytes.clone())),
+                Err(reason) => drops.push((name(way.port), *reason)),
+            }
+        }
+        sent.sort();
+        drops.sort();
+        (sent, drops)
+    }
+
+    /// Every drop that was counted, as often as it was.
+    fn all_drops(&self) -> Vec<(String, DropReason)> {
+        let mut drops = Vec::new();
+        for name in ports(self) {
+            let totals = self.engine.port_totals(self.port(&name));
+            for reason in DropReason::ALL {
+                let count = totals.dropped(*reason) as usize;
+                drops.extend(vec![(name.clone(), *reason); count]);
+            }
+        }
+        drops.sort();
+        drops
     }
 
     /// Lets the workers do what there is to do; gives what leaves.

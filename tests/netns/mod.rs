@@ -20,3 +20,4 @@ mod shared_uplink;
 mod sizes;
 mod streams;
 mod tags;
+mod trace;

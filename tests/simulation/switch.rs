@@ -7,7 +7,7 @@ use switch_core::{
     clock::Tick,
     config::snapshot::Ruleset,
     counters::{DropReason, PortTotals},
-    engine::{Engine, Options},
+    engine::{Engine, Options, Way},
     limits::{MAX_FRAME_SIZE, NetworkIndex, PortIndex},
     mem::HugePages,
     port::{Queue, SimQueue, SimWire},
@@ -187,6 +187,41 @@ impl Switch {
             Strictness::Possible => self.check_possible(possible, Vec::new()),
             _ => self.check(strictness),
         }
+    }
+
+    /// One frame arrives, of which a trace has said before what becomes of it. The trace changes
+    /// nothing, or the reference would differ afterwards.
+    pub fn receive_as_traced(&mut self, arrivals: &Arrivals) -> Result<(), Difference> {
+        let Some(frame) = arrivals.frames.first().filter(|frame| !too_long(frame)) else {
+            return Ok(());
+        };
+        let ingress = port_index(arrivals.port);
+        let mut copy = self
+            .engine
+            .dry_run(ingress)
+            .map_err(|error| error.to_string())?;
+        let said = copy.forward(ingress, frame);
+        let ports: Vec<_> = self.ports.iter().map(|port| port_index(*port)).collect();
+        let totals = |port: &PortIndex| self.engine.port_totals(*port);
+        let before: Vec<_> = ports.iter().map(totals).collect();
+        self.send(arrivals);
+        self.settle()?;
+        let mut drops = BTreeSet::new();
+        for (port, before) in ports.into_iter().zip(&before) {
+            let since = self.engine.port_totals(port).since(before);
+            let reasons = DropReason::ALL.iter().filter(|it| since.dropped(**it) > 0);
+            drops.extend(reasons.map(|reason| (port, *reason)));
+        }
+        let mut said_drops: BTreeSet<_> = said.dropped.iter().map(|it| (ingress, it.1)).collect();
+        let lost = |way: &Way| Some((way.port, *way.result.as_ref().err()?));
+        said_drops.extend(said.ways.iter().filter_map(lost));
+        same("drops as traced", drops, said_drops)?;
+        self.refer(arrivals.port, &arrivals.frames);
+        let sent: BTreeSet<_> = self.reference.sent.iter().cloned().collect();
+        let leaves = |way: &Way| Some((way.port.get(), way.result.as_ref().ok()?.clone()));
+        let said_sent: BTreeSet<_> = said.ways.iter().filter_map(leaves).collect();
+        same("frames as traced", said_sent, sent)?;
+        self.check(Strictness::Same)
     }
 
     /// What may leave if these frames arrive, under the rules as they are.

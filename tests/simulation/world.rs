@@ -176,7 +176,7 @@ impl World {
         if self.switches[0].reference.rules.ports.is_empty() {
             self.begin(rng)?;
         }
-        match rng.weighted(&[58, 12, 8, 4, 4, 4, 6, 4]) {
+        match rng.weighted(&[54, 12, 8, 4, 4, 4, 6, 4, 4]) {
             0 => self.receive(rng),
             1 => self.storm(rng),
             2 => self.wait(rng),
@@ -184,7 +184,8 @@ impl World {
             4 => self.plug(rng),
             5 => self.swap(rng),
             6 => self.operate(rng),
-            _ => self.upheave(rng),
+            7 => self.upheave(rng),
+            _ => self.trace(rng),
         }
     }
 
@@ -315,6 +316,18 @@ impl World {
             }
             Ok(())
         })
+    }
+
+    /// One frame is traced, and then received.
+    fn trace(&mut self, rng: &mut Rng) -> Result<(), Difference> {
+        let Some(port) = self.an_attached(rng).filter(|_| self.roomy) else {
+            return Ok(());
+        };
+        let mut arrivals = self.arrivals(rng, port, 1);
+        arrivals.frames.truncate(1);
+        self.say(|| format!("  traced {}", describe(&arrivals)));
+        self.frames += arrivals.frames.len() as u64;
+        self.both(|switch| switch.receive_as_traced(&arrivals))
     }
 
     /// Many queues receive at once. So that their order cannot matter, all stations that speak have

@@ -2,6 +2,7 @@
 
 pub mod describe;
 pub mod render;
+pub mod trace;
 
 use std::{fmt::Write as _, io, path::PathBuf, time::Duration};
 
@@ -16,7 +17,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    api::{self, FdbFilter, NewFdbEntry, Reloaded, Removed},
+    api::{
+        self, FdbFilter, NewFdbEntry, Reloaded, Removed,
+        trace::{Trace, TraceRequest},
+    },
     failure::{Exit, Failure},
 };
 
@@ -51,6 +55,11 @@ impl Client {
     /// Lets the daemon read its configuration again.
     pub fn reload(&self) -> Result<Reloaded, Failure> {
         self.request(Method::POST, "/v1/reload", &())
+    }
+
+    /// What would become of frames.
+    pub fn trace(&self, request: &TraceRequest) -> Result<Vec<Trace>, Failure> {
+        self.request(Method::POST, "/v1/trace", request)
     }
 
     /// Removes the forwarding entries that match.

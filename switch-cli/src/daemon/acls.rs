@@ -1,12 +1,12 @@
 //! Access control lists as the API shows them.
 
 use switch_core::{
-    config::{Acl, Action, AttachedAcls, Config},
+    config::{Acl, AttachedAcls, Config},
     counters::HitTotals,
 };
 
 use super::{problem::Problem, switch::Switch};
-use crate::api;
+use crate::{api, trace::word};
 
 /// All rules of all lists, in the order of the file, each list's default behind its rules.
 pub fn rules(switch: &Switch) -> Vec<api::AclRule> {
@@ -74,14 +74,6 @@ fn rules_of(switch: &Switch, position: usize) -> Vec<api::AclRule> {
         bytes,
     });
     rules
-}
-
-const fn word(action: Action) -> &'static str {
-    match action {
-        Action::Allow => "allow",
-        Action::Deny => "deny",
-        Action::Count => "count",
-    }
 }
 
 fn attached(config: &Config, name: &str) -> Vec<api::AclPlace> {

@@ -19,6 +19,7 @@ mod switch;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod upkeep;
 mod view;
 mod view_qos;

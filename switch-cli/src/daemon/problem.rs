@@ -48,7 +48,8 @@ impl Problem {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "this path does not take that method",
-            "GET reads; POST and DELETE change /v1/fdb, POST /v1/reload reloads",
+            "GET reads; POST and DELETE change /v1/fdb, POST /v1/reload reloads, \
+             POST /v1/trace asks",
         )
     }
 

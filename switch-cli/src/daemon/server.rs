@@ -9,8 +9,11 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{acls, addresses, flows, problem::Problem, switch::Switch, view, view_qos};
-use crate::api::{FdbFilter, NewFdbEntry, Reloaded, Removed};
+use super::{acls, addresses, flows, problem::Problem, switch::Switch, traces, view, view_qos};
+use crate::api::{
+    FdbFilter, NewFdbEntry, Reloaded, Removed,
+    trace::{Trace, TraceRequest},
+};
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
 const WAITING: usize = 64;
@@ -86,6 +89,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/counters", get(counters))
         .route("/v1/workers", get(workers))
         .route("/v1/qos", get(qos))
+        .route("/v1/trace", post(trace))
         .route("/v1/reload", post(reload))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || {
@@ -159,6 +163,16 @@ async fn workers(State(control): State<Control>) -> Answer<Vec<crate::api::Worke
 
 async fn qos(State(control): State<Control>) -> Answer<Vec<crate::api::Policer>> {
     control.call(|switch| Ok(view_qos::policers(switch))).await
+}
+
+async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>> {
+    let request: TraceRequest = serde_json::from_slice(&body).map_err(|error| {
+        let help = r#"send {"from": "guest-a", "fields": {"tcp": 443}}"#;
+        Problem::bad(format!("the body is not understood: {error}"), help)
+    })?;
+    control
+        .call(move |switch| traces::trace(switch, &request))
+        .await
 }
 
 async fn fdb_add(State(control): State<Control>, body: Bytes) -> Answer<()> {

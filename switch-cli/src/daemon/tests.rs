@@ -232,7 +232,7 @@ fn what_is_not_there_is_named() {
     ");
     insta::assert_snapshot!(world.refused("/v1/reload"), @r"
     error: this path does not take that method
-    help: GET reads; POST and DELETE change /v1/fdb, POST /v1/reload reloads
+    help: GET reads; POST and DELETE change /v1/fdb, POST /v1/reload reloads, POST /v1/trace asks
     ");
 }
 

@@ -72,19 +72,22 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Report> {
     }
 }
 
-/// Turns the positions of rules into lines.
+/// Turns the positions of lists and rules into lines.
 fn number_lines(config: &mut Config, text: &str) {
-    let lists = config.acls.iter_mut();
-    let mut rules: Vec<_> = lists.flat_map(|acl| &mut acl.rules).collect();
-    rules.sort_by_key(|rule| rule.line);
+    let mut lines = Vec::new();
+    for acl in &mut config.acls {
+        lines.push(&mut acl.line);
+        lines.extend(acl.rules.iter_mut().map(|rule| &mut rule.line));
+    }
+    lines.sort();
     let (mut line, mut position) = (1, 0);
-    for rule in rules {
-        let start = rule.line.min(text.len());
+    for number in lines {
+        let start = (*number).min(text.len());
         line += text.as_bytes()[position..start]
             .iter()
             .filter(|byte| **byte == b'\n')
             .count();
-        (position, rule.line) = (start, line);
+        (position, *number) = (start, line);
     }
 }
 

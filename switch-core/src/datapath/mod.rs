@@ -8,6 +8,7 @@
 mod classify;
 mod destination;
 mod dispatch;
+pub mod dry_run;
 mod entry;
 mod exit;
 mod learn;

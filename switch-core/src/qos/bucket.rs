@@ -100,6 +100,10 @@ impl Default for Credit {
 }
 
 impl Credit {
+    pub(super) fn duplicate(&self) -> Self {
+        Self(AtomicU64::new(self.get()))
+    }
+
     #[inline]
     fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -172,6 +176,14 @@ impl Bucket {
         Self {
             size,
             empty_at: AtomicU64::new(0_u64.wrapping_sub(size.depth)),
+        }
+    }
+
+    /// A bucket with as much in it.
+    pub(super) fn duplicate(&self) -> Self {
+        Self {
+            size: self.size,
+            empty_at: AtomicU64::new(self.empty_at.load(Relaxed)),
         }
     }
 
@@ -262,6 +274,14 @@ impl Spare {
         Self {
             size,
             content: AtomicU64::new(size.depth),
+        }
+    }
+
+    /// A bucket with as much in it.
+    pub(super) fn duplicate(&self) -> Self {
+        Self {
+            size: self.size,
+            content: AtomicU64::new(self.content.load(Relaxed)),
         }
     }
 

@@ -81,6 +81,16 @@ pub struct Credits {
     second: Credit,
 }
 
+impl Credits {
+    /// As much, bought elsewhere.
+    pub(super) fn duplicate(&self) -> Self {
+        Self {
+            committed: self.committed.duplicate(),
+            second: self.second.duplicate(),
+        }
+    }
+}
+
 /// A meter: full buckets at first.
 #[derive(Debug)]
 pub struct Meter {
@@ -104,6 +114,23 @@ impl Meter {
         Self {
             buckets,
             colour_aware,
+        }
+    }
+
+    /// A meter with as much in its buckets.
+    pub(super) fn duplicate(&self) -> Self {
+        let buckets = match &self.buckets {
+            Buckets::Plain(bucket) => Buckets::Plain(bucket.duplicate()),
+            Buckets::SingleRate(committed, excess) => {
+                Buckets::SingleRate(committed.duplicate(), excess.duplicate())
+            }
+            Buckets::TwoRate(committed, peak) => {
+                Buckets::TwoRate(committed.duplicate(), peak.duplicate())
+            }
+        };
+        Self {
+            buckets,
+            colour_aware: self.colour_aware,
         }
     }
 

@@ -94,6 +94,21 @@ impl Policer {
         }
     }
 
+    /// A policer with the same in its buckets, which has counted nothing and goes its own way from
+    /// here on.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let lane = |lane: &Lane| Lane {
+            credits: lane.credits.duplicate(),
+            ..Lane::default()
+        };
+        Self {
+            rules: self.rules.clone(),
+            meter: self.meter.duplicate(),
+            lanes: Box::new(self.lanes.each_ref().map(lane)),
+        }
+    }
+
     /// How it is configured.
     #[must_use]
     pub fn rules(&self) -> &PolicerRules {

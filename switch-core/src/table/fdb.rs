@@ -22,6 +22,7 @@
 //!
 //! The caller keeps group addresses and the null address away, as sources and as destinations.
 
+mod copy;
 mod slot;
 #[cfg(test)]
 mod tests;

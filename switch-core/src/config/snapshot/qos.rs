@@ -25,6 +25,24 @@ pub struct Qos {
 }
 
 impl Qos {
+    /// The same with policers of its own: they begin with what is in the buckets now, and what they
+    /// take and count is nobody else's.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let own = |policers: &Policers| -> Policers {
+            let policers = policers.iter();
+            policers
+                .map(|policer| policer.as_ref().map(|it| Arc::new(it.duplicate())))
+                .collect()
+        };
+        Self {
+            from_port: own(&self.from_port),
+            to_port: own(&self.to_port),
+            from_network: own(&self.from_network),
+            to_network: own(&self.to_network),
+        }
+    }
+
     /// Whether something that comes in is policed.
     #[must_use]
     pub fn has_ingress(&self) -> bool {

@@ -7,7 +7,7 @@ use super::Name;
 pub use crate::acl::list::Action;
 
 /// `[[acl]]`: rules in order, of which the first that allows or denies decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Acl {
     /// The name, unique among lists.
     pub name: Name,
@@ -15,7 +15,18 @@ pub struct Acl {
     pub default: Action,
     /// In their order.
     pub rules: Vec<Rule>,
+    /// The line of its header in the file, from 1.
+    pub line: usize,
 }
+
+impl PartialEq for Acl {
+    /// A list that only stands elsewhere in the file is the same.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.default, &self.rules) == (&other.name, other.default, &other.rules)
+    }
+}
+
+impl Eq for Acl {}
 
 /// `[[acl.rule]]`.
 #[derive(Clone, Debug)]

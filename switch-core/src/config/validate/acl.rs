@@ -209,6 +209,8 @@ fn check(written: &model::Acl, names: &Names<'_, '_>, problems: &mut Problems) -
         name: written.name.get()?.clone(),
         default: *written.default.get()?,
         rules,
+        // A position, as in its rules.
+        line: written.span.start,
     })
 }
 

@@ -1,0 +1,230 @@
+//! Traces without a daemon: a switch that follows a file, with all devices there and nobody heard.
+
+use std::path::Path;
+
+use switch_core::{
+    config::{self, Compiled, Config, Indices},
+    engine::dry_run_of,
+};
+
+use super::{Names, explain};
+use crate::{
+    api::trace::{Trace, TraceRequest},
+    daemon::settings,
+    failure::Failure,
+    frame::{build::Known, build::build, hex},
+};
+
+/// A switch that is only a file.
+#[derive(Debug)]
+pub struct Offline {
+    config: Config,
+    compiled: Compiled,
+    file: String,
+}
+
+impl Offline {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not valid.
+    pub fn read(file: &Path) -> Result<Self, Failure> {
+        Self::new(settings::read(file)?, file.display().to_string())
+    }
+
+    fn new(config: Config, file: String) -> Result<Self, Failure> {
+        let compiled = config::compile(&config, &Indices::new());
+        let compiled = compiled.map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Self {
+            config,
+            compiled,
+            file,
+        })
+    }
+
+    /// What would become of frames, one after the other.
+    ///
+    /// # Errors
+    /// When the request makes no sense.
+    pub fn trace(&self, request: &TraceRequest) -> Result<Vec<Trace>, Failure> {
+        let known = Known {
+            config: &self.config,
+            learnt: &|_| None,
+        };
+        let frames = frames(request, &known).map_err(Failure::failed)?;
+        let Some(ingress) = self.compiled.indices.port(&request.from) else {
+            let error = format!("{} has no port {:?}", self.file, request.from);
+            return Err(Failure::failed(error));
+        };
+        let rules = self.compiled.rules.clone();
+        let mut switch = dry_run_of(rules).map_err(|error| Failure::failed(error.to_string()))?;
+        let names = Names {
+            config: &self.config,
+            rules: &self.compiled.rules,
+            file: &self.file,
+        };
+        let trace = |bytes: &Vec<u8>| {
+            let outcome = switch.forward(ingress, bytes);
+            explain(names, ingress, bytes, &outcome)
+        };
+        Ok(frames.iter().map(trace).collect())
+    }
+}
+
+/// The frames that a request is about.
+///
+/// # Errors
+/// Says which field is wrong, or what is no hexadecimal digit.
+pub fn frames(request: &TraceRequest, known: &Known<'_>) -> Result<Vec<Vec<u8>>, String> {
+    if request.frames.is_empty() {
+        let fields = request.fields.clone().unwrap_or_default();
+        return Ok(vec![build(&fields, &request.from, known)?]);
+    }
+    request
+        .frames
+        .iter()
+        .map(|digits| hex::decode(digits))
+        .collect()
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::{frame::fields::Fields, trace::verdicts};
+
+    /// A file of which only the text is there.
+    pub fn offline(text: &str) -> Offline {
+        let config = config::parse("switch.toml", text).expect("valid");
+        Offline::new(config, "switch.toml".into()).expect("a switch")
+    }
+
+    const FILE: &str = r#"
+[[policer]]
+name = "slow"
+rate = "8 Mbit/s"
+
+[[network]]
+name = "web"
+vlan = 20
+acl_to_port = "out"
+
+[[port]]
+name = "a"
+device = "veA"
+network = "web"
+security = "strict"
+allowed_macs = "52:54:00:00:00:0a"
+allowed_addresses = "10.0.0.1"
+acl_from_port = "guests"
+police_from_port = "slow"
+
+[[port]]
+name = "b"
+device = "veB"
+network = "web"
+acl_to_port = "guests"
+
+[[port]]
+name = "up"
+device = "eth1"
+role = "uplink"
+trunk = ["*"]
+
+[[acl]]
+name = "guests"
+default = "deny"
+
+[[acl.rule]]
+action = "count"
+ethertype = "ipv4"
+
+[[acl.rule]]
+name = "web"
+action = "allow"
+protocol = "tcp"
+destination_port = 443
+
+[[acl]]
+name = "out"
+default = "allow"
+"#;
+
+    fn shown(request: &TraceRequest) -> String {
+        let traces = offline(FILE).trace(request).expect("traced");
+        crate::client::trace::traces(&traces)
+    }
+
+    #[test]
+    fn a_frame_that_is_flooded() {
+        let request = TraceRequest {
+            from: "a".into(),
+            fields: Some(Fields {
+                tcp: Some(443),
+                ..Fields::default()
+            }),
+            frames: Vec::new(),
+        };
+        insta::assert_snapshot!(shown(&request));
+        let traces = offline(FILE).trace(&request).expect("traced");
+        insta::assert_snapshot!(crate::client::render::json(&traces));
+    }
+
+    #[test]
+    fn frames_that_are_dropped() {
+        let frame = |fields: Fields| {
+            let request = TraceRequest {
+                from: "a".into(),
+                fields: Some(fields),
+                frames: Vec::new(),
+            };
+            shown(&request)
+        };
+        insta::assert_snapshot!(frame(Fields {
+            udp: Some(53),
+            ..Fields::default()
+        }));
+        insta::assert_snapshot!(frame(Fields {
+            src_ip: Some([10, 0, 0, 2].into()),
+            ..Fields::default()
+        }));
+        insta::assert_snapshot!(frame(Fields {
+            vlan: Some(20),
+            ..Fields::default()
+        }));
+    }
+
+    #[test]
+    fn the_example_is_as_it_says() {
+        const POLICY: &str = include_str!("../../../examples/policy.toml");
+        const TESTS: &str = include_str!("../../../examples/policy-tests.toml");
+        let switch = offline(POLICY);
+        let run = |tests: &str| {
+            let results = verdicts::run("policy-tests.toml", tests, |it| switch.trace(it));
+            results.expect("understood")
+        };
+        let results = run(TESTS);
+        let report = verdicts::report("policy-tests.toml", &results);
+        assert_eq!(report, "policy-tests.toml: 8 passed, 0 failed\n");
+        // And it would tell: the opposite of each.
+        let swapped = TESTS.replace("expect = \"allow\"", "expect = \"Deny\"");
+        let swapped = swapped.replace("expect = \"deny\"", "expect = \"allow\"");
+        let opposite = run(&swapped.replace("\"Deny\"", "\"deny\""));
+        assert!(opposite.iter().all(|result| !result.passed), "{opposite:?}");
+    }
+
+    #[test]
+    fn what_makes_no_sense() {
+        let check = |from: &str, frames: &[&str], expected: &str| {
+            let request = TraceRequest {
+                from: from.into(),
+                fields: None,
+                frames: frames.iter().map(ToString::to_string).collect(),
+            };
+            let said = offline(FILE).trace(&request).expect_err("no sense");
+            assert!(said.message.contains(expected), "{said}");
+        };
+        check("c", &[], "no port \"c\"");
+        check("c", &["00"], "no port \"c\"");
+        check("a", &["0x"], "'x'");
+    }
+}
