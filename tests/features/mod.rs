@@ -7,3 +7,4 @@ mod scene;
 mod security;
 mod trace;
 mod vlan;
+mod why;
