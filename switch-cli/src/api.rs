@@ -105,22 +105,6 @@ pub struct PortDetail {
     pub fdb_entries: u32,
     /// The worker of each queue.
     pub workers: Vec<usize>,
-    /// What policy is attached to it.
-    #[serde(flatten)]
-    pub policy: Attached,
-}
-
-/// What policy is attached to a port or a network, by name; null: nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attached {
-    /// The access control list of what comes into the switch.
-    pub acl_from_port: Option<String>,
-    /// The access control list of what goes out of the switch.
-    pub acl_to_port: Option<String>,
-    /// The policer of what comes into the switch.
-    pub police_from_port: Option<String>,
-    /// The policer of what goes out of the switch.
-    pub police_to_port: Option<String>,
 }
 
 /// An element of `GET /v1/networks`.
@@ -159,9 +143,6 @@ pub struct NetworkDetail {
     pub network: Network,
     /// Its ports.
     pub members: Vec<Member>,
-    /// What policy is attached to it.
-    #[serde(flatten)]
-    pub policy: Attached,
 }
 
 /// An element of `GET /v1/fdb`.
@@ -334,13 +315,49 @@ pub struct Policer {
     pub red_bytes: u64,
 }
 
-/// The answer of `GET /v1/qos/{name}`: a policer in all its places.
+/// An element of `GET /v1/security`: what a port may say about itself, and how much of what goes to
+/// all it may send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicerDetail {
-    /// The name in the configuration.
-    pub name: String,
-    /// Where it is at work, each with a bucket of its own.
-    pub places: Vec<Policer>,
+pub struct PortSecurity {
+    /// The port.
+    pub port: String,
+    /// `guest`, `uplink` or `host`.
+    pub role: String,
+    /// The MAC addresses that it may use and claim; null: any.
+    pub allowed_macs: Option<Vec<String>>,
+    /// The IP prefixes that it may use and claim; null: any.
+    pub allowed_addresses: Option<Vec<String>>,
+    /// A DHCP server may be there.
+    pub dhcp_server: bool,
+    /// Router advertisements may come from there.
+    pub router_advertisements: bool,
+    /// BPDUs may come from there.
+    pub bpdus: bool,
+    /// Frames never go between two isolated ports.
+    pub isolated: bool,
+    /// Most addresses learnt; null without a limit.
+    pub mac_limit: Option<u32>,
+    /// Dynamic addresses behind it.
+    pub fdb_entries: u32,
+    /// Storm control, of the kinds that are limited.
+    pub storm: Vec<StormControl>,
+    /// Frames dropped by the port's security, by reason.
+    pub drops: Drops,
+}
+
+/// How much of one kind of frames a port may send to all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StormControl {
+    /// `broadcast`, `multicast` or `unknown_unicast`.
+    pub kind: String,
+    /// The rate in frames a second; null where bits are counted.
+    pub rate_frames_per_s: Option<u32>,
+    /// The rate in bits a second; null where frames are counted.
+    pub rate_bps: Option<u64>,
+    /// Frames that passed.
+    pub passed_frames: u64,
+    /// Frames that were dropped.
+    pub dropped_frames: u64,
 }
 
 /// An element of `GET /v1/counters`.

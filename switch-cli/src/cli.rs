@@ -57,7 +57,7 @@ enum Command {
         /// The configuration
         file: PathBuf,
     },
-    /// List ports, networks, addresses, policers, rules, flows, counters or workers
+    /// List ports, networks, addresses, security, policers, rules, flows, counters or workers
     #[command(after_help = "Examples:\n  shunt get ports\n  shunt get fdb -o json")]
     Get {
         /// What to list
@@ -68,10 +68,10 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show all about one port, network, access control list or policer
-    #[command(after_help = "Examples:\n  shunt describe port guest-a\n  shunt describe qos slow")]
+    /// Show all about one port, network or access control list
+    #[command(after_help = "Example:\n  shunt describe port guest-a")]
     Describe {
-        /// A port, a network, an access control list or, as qos, a policer
+        /// A port, a network or an access control list
         what: Described,
         /// Its name in the configuration
         name: String,
@@ -85,14 +85,6 @@ enum Command {
         shunt trace --from up0 --pcap frames.pcap -o json"
     )]
     Trace(Box<trace::TraceArgs>),
-    /// Show the last frames that the switch dropped at a port, with reason, rule and line
-    #[command(after_help = "Example:\n  shunt why guest-a")]
-    Why {
-        /// The port where they are counted: where they came in, or should have left
-        port: String,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
     /// Test access control lists
     #[command(after_help = "Example:\n  shunt acl test --config switch.toml policy-tests.toml")]
     Acl {
@@ -150,6 +142,7 @@ enum What {
     Networks,
     Fdb,
     Qos,
+    Security,
     Acl,
     Flows,
     Counters,
@@ -161,7 +154,6 @@ enum Described {
     Port,
     Network,
     Acl,
-    Qos,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -250,7 +242,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Get { what, all, output } => get(&client, what, all, output.output),
         Command::Describe { what, name, output } => describe(&client, what, &name, output.output),
         Command::Trace(arguments) => trace::trace(&client, *arguments),
-        Command::Why { port, output } => trace::why(&client, &port, output),
         Command::Acl { action } => trace::acl(&client, &action),
         Command::Fdb { action } => fdb(&client, action),
         Command::Reload { output } => {
@@ -275,6 +266,7 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Networks => "networks",
         What::Fdb => "fdb",
         What::Qos => "qos",
+        What::Security => "security",
         What::Acl => "acl",
         What::Flows => "flows",
         What::Counters => "counters",
@@ -290,6 +282,7 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Networks => render::networks(&client.list(&path)?),
         What::Fdb => render::fdb(&client.list(&path)?),
         What::Qos => render::policers(&client.list(&path)?),
+        What::Security => client::security::ports(&client.list(&path)?),
         What::Acl => render::acl(&client.list(&path)?),
         What::Flows => render::flows(&client.list(&path)?),
         What::Counters => render::counters(&client.list(&path)?, all),
@@ -302,7 +295,6 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Port => "ports",
         Described::Network => "networks",
         Described::Acl => "acl",
-        Described::Qos => "qos",
     };
     let path = format!("/v1/{collection}/{}", client::escape(name));
     if output == Output::Json {
@@ -312,7 +304,6 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Port => client::describe::port(&client.get(&path)?),
         Described::Network => client::describe::network(&client.get(&path)?),
         Described::Acl => client::describe::acl(&client.get(&path)?),
-        Described::Qos => client::describe::policer(&client.get(&path)?),
     })
 }
 

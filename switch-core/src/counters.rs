@@ -2,12 +2,9 @@
 //!
 //! [`DropReason`] is the one list from which counters, API, trace texts and documentation are made.
 
-pub mod recent;
-
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::limits::{MAX_HITS, MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex};
-use recent::RecentDrops;
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -92,6 +89,12 @@ drop_reasons! {
     Isolated = "isolated",
     /// From an uplink to an uplink, which would close a loop.
     UplinkToUplink = "uplink_to_uplink",
+    /// To all stations, over the rate that `broadcast_limit` allows the port.
+    BroadcastStorm = "broadcast_storm",
+    /// To a group of stations, over the rate that `multicast_limit` allows the port.
+    MulticastStorm = "multicast_storm",
+    /// To an address that is not known, over the rate that `unknown_unicast_limit` allows the port.
+    UnknownUnicastStorm = "unknown_unicast_storm",
     /// There is no other port in the network to send it to.
     NoDestination = "no_destination",
     /// Denied by an access control list on the way out of the switch, to this port; see
@@ -183,8 +186,6 @@ pub struct WorkerCounters {
     ports: Box<[PortCounters]>,
     hits: Box<[HitCounters]>,
     flooded: Box<[Counter]>,
-    /// The last frames that it dropped, where they are kept.
-    pub recent: Option<RecentDrops>,
     /// Frames made by copying one that goes to several ports.
     pub copies: Counter,
     /// Frames that were received.
@@ -203,20 +204,8 @@ pub struct WorkerCounters {
 
 impl Default for WorkerCounters {
     fn default() -> Self {
-        Self {
-            recent: Some(RecentDrops::default()),
-            ..Self::without_records()
-        }
-    }
-}
-
-impl WorkerCounters {
-    /// Counters that keep nothing of what is counted.
-    #[must_use]
-    pub fn without_records() -> Self {
         let counter = Counter::default;
         Self {
-            recent: None,
             ports: (0..MAX_PORTS).map(|_| PortCounters::default()).collect(),
             hits: (0..MAX_HITS).map(|_| HitCounters::default()).collect(),
             flooded: (0..MAX_NETWORKS).map(|_| Counter::default()).collect(),
@@ -229,7 +218,9 @@ impl WorkerCounters {
             generation: counter(),
         }
     }
+}
 
+impl WorkerCounters {
     /// What the worker did for a port.
     #[must_use]
     #[inline]

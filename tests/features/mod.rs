@@ -5,6 +5,6 @@ mod forwarding;
 mod policing;
 mod scene;
 mod security;
+mod storm;
 mod trace;
 mod vlan;
-mod why;

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod setup;
 mod test;
 mod tidy;
@@ -30,6 +31,9 @@ enum Chore {
     Demo(demo::Options),
     /// Measure the switch, beside what one would take instead: see `cargo xtask bench --help`
     Bench(bench::Options),
+    /// Look for frames and files that break parsers and policy
+    #[command(after_help = "Example:\n  cargo xtask fuzz parser --minutes 10")]
+    Fuzz(fuzz::Options),
     /// Run everything that must pass (root)
     #[command(visible_alias = "ci")]
     Test,
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Chore::Build => build::run(root),
         Chore::Demo(options) => demo::run(root, &options),
         Chore::Bench(options) => bench::run(root, &options),
+        Chore::Fuzz(options) => fuzz::run(root, &options),
         Chore::Test => test::run(root),
         Chore::Tidy(options) => tidy::run(root, &options),
     };

@@ -17,18 +17,18 @@ pub fn json(value: &impl Serialize) -> String {
 }
 
 /// A column's title and where its content stands.
-type Column = (&'static str, CellAlignment);
+pub(super) type Column = (&'static str, CellAlignment);
 
-const fn left(title: &'static str) -> Column {
+pub(super) const fn left(title: &'static str) -> Column {
     (title, CellAlignment::Left)
 }
 
-const fn right(title: &'static str) -> Column {
+pub(super) const fn right(title: &'static str) -> Column {
     (title, CellAlignment::Right)
 }
 
 /// Rows under titles; without rows, a sentence.
-fn table(columns: &[Column], rows: Vec<Vec<String>>, nothing: &str) -> String {
+pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>, nothing: &str) -> String {
     if rows.is_empty() {
         return format!("{nothing}\n");
     }
@@ -46,11 +46,11 @@ fn table(columns: &[Column], rows: Vec<Vec<String>>, nothing: &str) -> String {
     lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-fn list(names: &[String]) -> String {
+pub(super) fn list(names: &[String]) -> String {
     if names.is_empty() {
         "-".to_owned()
     } else {

@@ -7,7 +7,6 @@ mod acls;
 mod addresses;
 mod attachment;
 mod claim;
-mod drops;
 mod flows;
 mod instance;
 mod port;
@@ -24,6 +23,7 @@ mod traces;
 mod upkeep;
 mod view;
 mod view_qos;
+mod view_security;
 
 use std::{
     io::{self, IsTerminal as _},

@@ -10,11 +10,11 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    acls, addresses, drops, flows, problem::Problem, switch::Switch, traces, view, view_qos,
+    acls, addresses, flows, problem::Problem, switch::Switch, traces, view, view_qos, view_security,
 };
 use crate::api::{
     FdbFilter, NewFdbEntry, Reloaded, Removed,
-    trace::{Dropped, Trace, TraceRequest},
+    trace::{Trace, TraceRequest},
 };
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
@@ -81,7 +81,6 @@ pub fn router(control: Control) -> Router {
     Router::new()
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}", get(port))
-        .route("/v1/ports/{name}/drops", get(port_drops))
         .route("/v1/networks", get(networks))
         .route("/v1/networks/{name}", get(network))
         .route("/v1/fdb", get(fdb).post(fdb_add).delete(fdb_flush))
@@ -92,13 +91,13 @@ pub fn router(control: Control) -> Router {
         .route("/v1/counters", get(counters))
         .route("/v1/workers", get(workers))
         .route("/v1/qos", get(qos))
-        .route("/v1/qos/{name}", get(policer))
         .route("/v1/trace", post(trace))
+        .route("/v1/security", get(security))
         .route("/v1/reload", post(reload))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || {
-            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/acl, /v1/flows, \
-                        /v1/counters or /v1/workers";
+            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/security, /v1/acl, \
+                        /v1/flows, /v1/counters or /v1/workers";
             Problem::not_found("there is no such path", help)
         })
         .with_state(control)
@@ -118,15 +117,6 @@ async fn port(
 ) -> Answer<crate::api::PortDetail> {
     control
         .call_with_devices(move |switch| view::port(switch, &name))
-        .await
-}
-
-async fn port_drops(
-    State(control): State<Control>,
-    Path(name): Path<String>,
-) -> Answer<Vec<Dropped>> {
-    control
-        .call(move |switch| drops::drops(switch, &name))
         .await
 }
 
@@ -178,15 +168,6 @@ async fn qos(State(control): State<Control>) -> Answer<Vec<crate::api::Policer>>
     control.call(|switch| Ok(view_qos::policers(switch))).await
 }
 
-async fn policer(
-    State(control): State<Control>,
-    Path(name): Path<String>,
-) -> Answer<crate::api::PolicerDetail> {
-    control
-        .call(move |switch| view_qos::describe(switch, &name))
-        .await
-}
-
 async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>> {
     let request: TraceRequest = serde_json::from_slice(&body).map_err(|error| {
         let help = r#"send {"from": "guest-a", "fields": {"tcp": 443}}"#;
@@ -194,6 +175,12 @@ async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>
     })?;
     control
         .call(move |switch| traces::trace(switch, &request))
+        .await
+}
+
+async fn security(State(control): State<Control>) -> Answer<Vec<crate::api::PortSecurity>> {
+    control
+        .call(|switch| Ok(view_security::ports(switch)))
         .await
 }
 

@@ -52,6 +52,11 @@ device = "veB"
 native = "backstage"
 trunk = ["web"]
 mac_limit = 2
+allowed_macs = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
+allowed_addresses = ["10.0.0.0/8", "fd00::1"]
+dhcp_server = false
+broadcast_limit = "100 frames/s"
+multicast_limit = "1 Mbit/s"
 [[static]]
 network = "web"
 mac = "52:54:00:00:00:01"
@@ -162,7 +167,7 @@ fn serve(socket: PathBuf, ready: &mpsc::Sender<()>, ended: &mpsc::Receiver<()>) 
 #[test]
 fn lists() {
     let world = World::new();
-    for what in ["networks", "fdb", "qos"] {
+    for what in ["networks", "fdb", "qos", "security"] {
         insta::assert_snapshot!(what, world.text(&format!("/v1/{what}")));
     }
     let ports = world.get("/v1/ports");
@@ -228,7 +233,7 @@ fn what_is_not_there_is_named() {
     "#);
     insta::assert_snapshot!(world.refused("/v1/nothing"), @r"
     error: there is no such path
-    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/acl, /v1/flows, /v1/counters or /v1/workers
+    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/security, /v1/acl, /v1/flows, /v1/counters or /v1/workers
     ");
     insta::assert_snapshot!(world.refused("/v1/reload"), @r"
     error: this path does not take that method

@@ -13,12 +13,14 @@ use super::{
         ACL, ADDRESS_SET, NETWORK, POLICER, PORT, PORT_SET, STATIC, SWITCH, Shape, TABLES,
         TRUNK_ENTRY,
     },
+    units,
     valid::{
         AcceptableFrames, Attach, Device, InvalidIpPrefix, IpPrefix, Name, NumberRange, Prefix,
     },
 };
 use crate::{
     limits,
+    qos::storm::{Kind, StormRate},
     wire::{
         ethernet::Mac,
         vlan::{InvalidVid, Tpid, Vid},
@@ -101,7 +103,16 @@ pub(super) struct Port {
     pub(super) dhcp_server: Field<bool>,
     pub(super) router_advertisements: Field<bool>,
     pub(super) bpdus: Field<bool>,
+    /// By kind; none: as many as there are.
+    pub(super) storm: [Field<Option<StormRate>>; Kind::ALL.len()],
 }
+
+/// The keys of storm control, in the order of [`Kind::ALL`].
+pub(super) const STORM_KEYS: [&str; Kind::ALL.len()] = [
+    "broadcast_limit",
+    "multicast_limit",
+    "unknown_unicast_limit",
+];
 
 /// The word after `role =`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +363,11 @@ fn port(span: Span, table: &mut Table<'_, '_>) -> Port {
         dhcp_server: table.boolean("dhcp_server"),
         router_advertisements: table.boolean("router_advertisements"),
         bpdus: table.boolean("bpdus"),
+        storm: STORM_KEYS.map(|key| {
+            table.field(key, |value| {
+                units::storm_rate(key, &units::text(&PORT, key, value)?)
+            })
+        }),
     }
 }
 

@@ -76,6 +76,9 @@ pub(super) const PORT: Shape = Shape {
         ("dhcp_server", "false"),
         ("router_advertisements", "false"),
         ("bpdus", "false"),
+        ("broadcast_limit", "\"1000 frames/s\""),
+        ("multicast_limit", "\"1000 frames/s\""),
+        ("unknown_unicast_limit", "\"10 Mbit/s\""),
     ],
 };
 

@@ -12,7 +12,10 @@ use super::{
     report::printable,
     shape::Shape,
 };
-use crate::qos::bucket::{Burst, Rate};
+use crate::qos::{
+    bucket::{Burst, Rate},
+    storm::{FrameRate, StormRate},
+};
 
 const BITS: [(&str, u64); 5] = [
     ("bit/s", 1),
@@ -30,6 +33,19 @@ const BYTES: [(&str, u64); 7] = [
     ("MiB", 1 << 20),
     ("GB", 1_000_000_000),
     ("GiB", 1 << 30),
+];
+
+/// What people write for frames a second, the right word first.
+const FRAMES: [&str; 9] = [
+    "frames/s",
+    "frame/s",
+    "frames",
+    "fps",
+    "f/s",
+    "pps",
+    "packets/s",
+    "p/s",
+    "packets",
 ];
 
 /// Most digits of a number, point not counted.
@@ -59,6 +75,38 @@ pub(super) fn rate(key: &str, text: &str) -> Result<Rate, Wrong> {
         let message = format!("`{key}` cannot be \"{}\"", printable(text));
         Wrong::range(message, "use a rate from \"8 kbit/s\" to \"1 Tbit/s\"")
     })
+}
+
+/// Reads a rate of frames or of bits; none where it is `"none"`.
+pub(super) fn storm_rate(key: &str, text: &str) -> Result<Option<StormRate>, Wrong> {
+    let (number, unit) = split(text);
+    if number.is_empty() && unit == "none" {
+        return Ok(None);
+    }
+    let of_frames = FRAMES.iter().any(|word| unit.eq_ignore_ascii_case(word));
+    if !of_frames {
+        return rate(key, text)
+            .map(|rate| Some(StormRate::Bits(rate)))
+            .map_err(|wrong| {
+                let help = format!("{} (or count frames, as in \"1000 frames/s\")", wrong.help);
+                Wrong { help, ..wrong }
+            });
+    }
+    let message = || format!("`{key}` cannot be \"{}\"", printable(text));
+    if unit != FRAMES[0] {
+        return Err(Wrong::value(
+            message(),
+            format!("did you mean \"{number} frames/s\"?"),
+        ));
+    }
+    let frames = number.parse().ok().and_then(FrameRate::new);
+    let frames = frames.ok_or_else(|| {
+        Wrong::range(
+            message(),
+            "use a whole number, from \"1 frames/s\" to \"100000000 frames/s\"",
+        )
+    });
+    Ok(Some(StormRate::Frames(frames?)))
 }
 
 /// Reads a burst.
@@ -225,6 +273,15 @@ pub fn rate_text(bits_per_second: u64) -> String {
     text_of(bits_per_second, &BITS)
 }
 
+/// A rate of storm control for people, as the file would have it.
+#[must_use]
+pub fn storm_rate_text(rate: StormRate) -> String {
+    match rate {
+        StormRate::Frames(frames) => format!("{} frames/s", frames.per_second()),
+        StormRate::Bits(rate) => rate_text(rate.bits_per_second()),
+    }
+}
+
 /// A size in bytes for people, as the file would have it.
 #[must_use]
 pub fn size_text(bytes: u64) -> String {
@@ -326,6 +383,32 @@ mod tests {
         check("1 TB", "the units");
         check("5 parsecs", "the units");
         assert!(burst("burst", "1500 B").is_err_and(|wrong| wrong.help.contains("\"10 kB\"")));
+    }
+
+    #[test]
+    fn limits_of_storms() {
+        let check = |text: &str, expected: Option<StormRate>| {
+            let read = storm_rate("broadcast_limit", text);
+            assert_eq!(read.ok(), Some(expected), "{text}");
+            if let Some(rate) = expected {
+                let read = storm_rate("broadcast_limit", &storm_rate_text(rate));
+                assert_eq!(read.ok(), Some(expected));
+            }
+        };
+        check("none", None);
+        check("500 frames/s", FrameRate::new(500).map(StormRate::Frames));
+        check("2.5 Mbit/s", Rate::new(2_500_000).map(StormRate::Bits));
+        let check = |text: &str, help: &str| {
+            let wrong = storm_rate("broadcast_limit", text).expect_err(text);
+            assert!(wrong.help.contains(help), "{text}: {}", wrong.help);
+        };
+        check("500 pps", "\"500 frames/s\"");
+        check("500 Frames/s", "\"500 frames/s\"");
+        check("0 frames/s", "from \"1 frames/s\"");
+        check("1.5 frames/s", "a whole number");
+        check("5 Mbps", "\"5 Mbit/s\"? (or count frames");
+        check("500", "\"1000 frames/s\"");
+        check("off", "\"1000 frames/s\"");
     }
 
     #[test]

@@ -5,9 +5,12 @@
 
 use std::{borrow::Borrow, fmt, net::IpAddr, num::NonZero, str::FromStr, sync::Arc};
 
-use crate::wire::{
-    ethernet::Mac,
-    vlan::{Tpid, Vid},
+use crate::{
+    qos::storm::StormRates,
+    wire::{
+        ethernet::Mac,
+        vlan::{Tpid, Vid},
+    },
 };
 
 mod acl;
@@ -152,6 +155,8 @@ pub struct Security {
     pub router_advertisements: bool,
     /// Whether it may send BPDUs, as a bridge does.
     pub bpdus: bool,
+    /// How much of what goes to all it may send.
+    pub storm: StormRates,
 }
 
 impl Default for Security {
@@ -163,6 +168,7 @@ impl Default for Security {
             dhcp_server: true,
             router_advertisements: true,
             bpdus: true,
+            storm: StormRates::default(),
         }
     }
 }

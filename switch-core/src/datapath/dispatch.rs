@@ -31,25 +31,7 @@ pub(super) fn drop_all(
         .dropped(reason)
         .add(burst.len() as u64);
     for frame in burst.drain(..) {
-        keep(context, cache.region(), &frame, (port, port), reason);
         cache.free(frame);
-    }
-}
-
-/// Keeps what people may ask about a frame that is dropped: why, and what was in it. `places` are
-/// where it is counted and where it came in.
-#[cold]
-#[inline(never)]
-fn keep(
-    context: &Context<'_>,
-    region: &Region,
-    frame: &Frame,
-    places: (PortIndex, PortIndex),
-    reason: DropReason,
-) {
-    if let Some(recent) = &context.counters.recent {
-        let when = (context.now, context.now_ns);
-        recent.note(places, reason, when, (frame.size(), region.head(frame)));
     }
 }
 
@@ -121,8 +103,6 @@ impl Egress<'_> {
     #[inline(never)]
     fn discard(&mut self, frame: Frame, port: PortIndex, reason: DropReason) {
         self.context.counters.port(port).dropped(reason).add(1);
-        let region: &Region = self.cache.region();
-        keep(self.context, region, &frame, (port, self.ingress), reason);
         self.cache.free(frame);
     }
 
@@ -186,6 +166,11 @@ impl Egress<'_> {
     #[inline(never)]
     fn flood(&mut self, frame: Frame, entry: &Entry, position: usize) {
         let snapshot = self.context.snapshot;
+        if let Some(storm) = snapshot.rules.qos.storm(self.ingress)
+            && let Err(reason) = qos::admit(self.context, storm, entry, frame.size())
+        {
+            return self.discard(frame, self.ingress, reason);
+        }
         let network = entry.destination.network();
         let members = snapshot
             .rules
@@ -213,17 +198,8 @@ impl Egress<'_> {
                 Some(copy) => self.send(copy, entry, position, exit),
                 // The copy that could not be made is counted on both sides of the balance.
                 None => {
-                    let reason = DropReason::NoFreeFrame;
                     let port = self.context.counters.port(exit.port);
-                    port.dropped(reason).add(1);
-                    let region: &Region = self.cache.region();
-                    keep(
-                        self.context,
-                        region,
-                        &frame,
-                        (exit.port, self.ingress),
-                        reason,
-                    );
+                    port.dropped(DropReason::NoFreeFrame).add(1);
                 }
             }
         }

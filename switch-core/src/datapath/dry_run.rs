@@ -95,7 +95,13 @@ impl Stage {
             R::AclFromPort => Self::Lists,
             R::PolicedFromPort => Self::Police,
             R::MacLimit | R::StaticMoved => Self::Learn,
-            R::SamePort | R::Isolated | R::UplinkToUplink | R::NoDestination => Self::Destination,
+            R::SamePort
+            | R::Isolated
+            | R::UplinkToUplink
+            | R::BroadcastStorm
+            | R::MulticastStorm
+            | R::UnknownUnicastStorm
+            | R::NoDestination => Self::Destination,
             R::AclToPort
             | R::MtuExceeded
             | R::PolicedToPort
@@ -442,7 +448,7 @@ impl Memory {
     ) -> Option<Traces> {
         let mut burst = Burst::new();
         burst.push(self.cache.frame_from(bytes)?);
-        let counters = WorkerCounters::without_records();
+        let counters = WorkerCounters::default();
         let context = Context {
             snapshot,
             fdb,

@@ -10,7 +10,10 @@ use crate::{
     counters::DropReason,
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, Region},
-    qos::meter::Colour,
+    qos::{
+        meter::Colour,
+        storm::{Kind, Storm},
+    },
     wire::vlan::{DEI_MASK, DEI_POSITION},
 };
 
@@ -44,6 +47,32 @@ pub(super) fn enter(
             }
         }
         colours.push(colour);
+    }
+}
+
+/// Storm control: whether a frame may go to all ports of its network.
+///
+/// # Errors
+/// When too many such frames have come from its port.
+#[cold]
+pub(super) fn admit(
+    context: &Context<'_>,
+    storm: &Storm,
+    entry: &Entry,
+    size: usize,
+) -> Result<(), DropReason> {
+    let destination = entry.destination;
+    let (kind, reason) = if destination.is_broadcast() {
+        (Kind::Broadcast, DropReason::BroadcastStorm)
+    } else if destination.is_group() {
+        (Kind::Multicast, DropReason::MulticastStorm)
+    } else {
+        (Kind::UnknownUnicast, DropReason::UnknownUnicastStorm)
+    };
+    if storm.admits(kind, context.worker, context.now_ns, size) {
+        Ok(())
+    } else {
+        Err(reason)
     }
 }
 

@@ -6,10 +6,10 @@
 //! from visit to visit, and an idle bucket costs nothing.
 //!
 //! Time is kept in units of 2^-8 ns, and a worker buys whole units and keeps what a frame leaves of
-//! them, in units of 2^-24 ns, as its own [`Credit`]. It may also buy a little ahead, 1/256 of the
-//! depth, so that at high rates it does not visit the shared number for every frame. The rate is
+//! them, in units of 2^-24 ns, as its own [`Credit`]. At high rates it also buys a little ahead,
+//! 1/256 of the depth, so that it does not visit the shared number for every frame. The rate is
 //! kept with a relative error below 2^-17, whatever the sizes of frames and the number of workers;
-//! the burst grows by at most 1/256 for each worker.
+//! the burst grows by at most 1/256 for each worker, below [`AHEAD_FROM`] by nothing.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,6 +24,10 @@ const FINE_BITS: u32 = 16;
 const MOST_LAG: u64 = 1 << 44;
 /// Most units that a worker buys ahead, whatever the depth: a millisecond.
 const MOST_AHEAD: u64 = 1 << 28;
+
+/// Bits a second from which on workers buy ahead. Below, they visit the shared number for each
+/// frame, 150 000 times a second at most.
+const AHEAD_FROM: u64 = 100_000_000;
 
 /// Bits a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,10 +156,15 @@ impl Size {
         // Rounded up, so that frames which together are as long as the burst fit.
         let depth = depth.div_ceil(1 << FINE_BITS);
         let depth = depth as u64;
+        let ahead = if rate.0 < AHEAD_FROM {
+            0
+        } else {
+            (depth / 256).min(MOST_AHEAD)
+        };
         Self {
             fine_per_byte,
             depth,
-            ahead: (depth / 256).min(MOST_AHEAD),
+            ahead,
         }
     }
 }

@@ -108,6 +108,13 @@ impl Place {
     pub fn is_group(&self) -> bool {
         PackedMac::from_le(self.key.to_u64()).is_group()
     }
+
+    /// The address is the broadcast address.
+    #[must_use]
+    #[inline]
+    pub fn is_broadcast(&self) -> bool {
+        PackedMac::from_le(self.key.to_u64()).is_broadcast()
+    }
 }
 
 /// The table at one time: what a burst reads it by.

@@ -81,6 +81,13 @@ impl PackedMac {
         self.0 & 1 != 0
     }
 
+    /// All ones.
+    #[must_use]
+    #[inline]
+    pub const fn is_broadcast(self) -> bool {
+        self.0 == Self::MASK
+    }
+
     /// Neither null nor a group address: one that a station can have.
     #[must_use]
     #[inline]

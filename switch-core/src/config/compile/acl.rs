@@ -165,6 +165,7 @@ impl Builder<'_> {
                 dhcp_server,
                 router_advertisements,
                 bpdus,
+                storm: _,
             } = &port.security;
             let guard = Guard {
                 macs: allowed_macs.as_ref().map(|macs| macs.as_slice().into()),

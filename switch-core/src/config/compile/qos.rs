@@ -8,7 +8,10 @@ use crate::{
         snapshot::qos::{Policers, Qos},
         valid::{Name, Policed},
     },
-    qos::policer::{Policer, PolicerRules},
+    qos::{
+        policer::{Policer, PolicerRules},
+        storm::Storm,
+    },
 };
 
 impl Builder<'_> {
@@ -31,7 +34,21 @@ impl Builder<'_> {
             to_port: self.policers(ports().map(|(index, policed)| (index, to(policed)))),
             from_network: self.policers(networks().map(|(index, policed)| (index, from(policed)))),
             to_network: self.policers(networks().map(|(index, policed)| (index, to(policed)))),
+            storms: self.storms(),
         }
+    }
+
+    /// Storm control of each port that has some, as long as the last of them.
+    fn storms(&self) -> Box<[Option<Arc<Storm>>]> {
+        let mut storms = Vec::new();
+        for port in &self.config.ports {
+            let index = self.port(&port.name).get();
+            if let Some(storm) = Storm::new(port.security.storm) {
+                storms.resize(storms.len().max(index + 1), None);
+                storms[index] = Some(Arc::new(storm));
+            }
+        }
+        storms.into()
     }
 
     /// A policer for each place that names one, as long as the last of them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Ruleset;
 use crate::{
     limits::{NetworkIndex, PortIndex},
-    qos::policer::Policer,
+    qos::{policer::Policer, storm::Storm},
 };
 
 /// By index, the policer of a port or a network; none past the end.
@@ -22,6 +22,8 @@ pub struct Qos {
     pub from_network: Policers,
     /// Of what goes to the ports of a network.
     pub to_network: Policers,
+    /// By port, how much of what goes to all it may send; none past the end.
+    pub storms: Box<[Option<Arc<Storm>>]>,
 }
 
 impl Qos {
@@ -35,11 +37,14 @@ impl Qos {
                 .map(|policer| policer.as_ref().map(|it| Arc::new(it.duplicate())))
                 .collect()
         };
+        let storms = self.storms.iter();
+        let storms = storms.map(|storm| storm.as_ref().map(|it| Arc::new(it.duplicate())));
         Self {
             from_port: own(&self.from_port),
             to_port: own(&self.to_port),
             from_network: own(&self.from_network),
             to_network: own(&self.to_network),
+            storms: storms.collect(),
         }
     }
 
@@ -53,6 +58,13 @@ impl Qos {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.has_ingress() && self.to_port.is_empty() && self.to_network.is_empty()
+    }
+
+    /// Storm control of a port.
+    #[must_use]
+    #[inline]
+    pub fn storm(&self, port: PortIndex) -> Option<&Storm> {
+        self.storms.get(port.get())?.as_deref()
     }
 
     /// The policers of what comes from a port and belongs to a network, in the order in which they
@@ -83,8 +95,8 @@ fn at(policers: &Policers, index: usize) -> Option<&Policer> {
 }
 
 impl Ruleset {
-    /// Lets policers of the same places and rules go on where those of `before` are: with what is
-    /// in their buckets, and what they have counted.
+    /// Lets policers and storm control of the same places and rules go on where those of `before`
+    /// are: with what is in their buckets, and what they have counted.
     pub fn keep_policers(&mut self, before: &Self) {
         let port = |rules: &Self, index: usize| {
             let port = rules.ports.get(index)?.as_ref();
@@ -96,23 +108,37 @@ impl Ruleset {
         };
         let mut qos = std::mem::take(&mut self.qos);
         let same_port = |index| port(self, index) == port(before, index);
-        keep(&mut qos.from_port, &before.qos.from_port, same_port);
-        keep(&mut qos.to_port, &before.qos.to_port, same_port);
+        let rules = |policer: &Policer| policer.rules().clone();
+        keep(&mut qos.from_port, &before.qos.from_port, rules, same_port);
+        keep(&mut qos.to_port, &before.qos.to_port, rules, same_port);
+        let rates = |storm: &Storm| *storm.rates();
+        keep(&mut qos.storms, &before.qos.storms, rates, same_port);
         let same_network = |index| network(self, index) == network(before, index);
         keep(
             &mut qos.from_network,
             &before.qos.from_network,
+            rules,
             same_network,
         );
-        keep(&mut qos.to_network, &before.qos.to_network, same_network);
+        keep(
+            &mut qos.to_network,
+            &before.qos.to_network,
+            rules,
+            same_network,
+        );
         self.qos = qos;
     }
 }
 
-fn keep(new: &mut Policers, before: &Policers, same_owner: impl Fn(usize) -> bool) {
+fn keep<T, R: PartialEq>(
+    new: &mut [Option<Arc<T>>],
+    before: &[Option<Arc<T>>],
+    rules: impl Fn(&T) -> R,
+    same_owner: impl Fn(usize) -> bool,
+) {
     for (index, (new, before)) in new.iter_mut().zip(before).enumerate() {
         if let (Some(new), Some(before)) = (new, before)
-            && new.rules() == before.rules()
+            && rules(new) == rules(before)
             && same_owner(index)
         {
             *new = Arc::clone(before);

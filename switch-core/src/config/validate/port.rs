@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{
         model::{self, Role as Word},
+        reader::Field,
         report::{Code, Problem, Problems},
         shape::PORT,
         valid::{
@@ -19,6 +20,7 @@ use crate::{
         },
     },
     limits,
+    qos::storm::{FrameRate, StormRate, StormRates},
     wire::ethernet::Mac,
 };
 
@@ -122,6 +124,19 @@ fn security(port: &model::Port, problems: &mut Problems) -> Security {
         dhcp_server: port.dhcp_server.get().copied().unwrap_or(open),
         router_advertisements: port.router_advertisements.get().copied().unwrap_or(open),
         bpdus: port.bpdus.get().copied().unwrap_or(open),
+        storm: storm(port, open),
+    }
+}
+
+/// Storm control: what is written, or what strict security allows.
+fn storm(port: &model::Port, open: bool) -> StormRates {
+    let default = (!open).then_some(StormRate::Frames(FrameRate::STRICT));
+    let [broadcast, multicast, unknown_unicast] = &port.storm;
+    let rate = |field: &Field<Option<StormRate>>| field.get().copied().unwrap_or(default);
+    StormRates {
+        broadcast: rate(broadcast),
+        multicast: rate(multicast),
+        unknown_unicast: rate(unknown_unicast),
     }
 }
 

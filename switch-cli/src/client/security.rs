@@ -1,0 +1,132 @@
+//! The security of ports as a table.
+
+use switch_core::config::units::rate_text;
+
+use super::render::{left, list, or_dash, right, table};
+use crate::api::{PortSecurity, StormControl};
+
+/// The table of ports with what they may say about themselves.
+pub fn ports(ports: &[PortSecurity]) -> String {
+    let columns = [
+        left("PORT"),
+        left("MACS"),
+        left("ADDRESSES"),
+        left("MAY-SEND"),
+        right("FDB-ENTRIES"),
+        right("BROADCAST"),
+        right("MULTICAST"),
+        right("UNKNOWN-UNICAST"),
+        left("DROPS"),
+    ];
+    let row = |port: &PortSecurity| {
+        let limit = port.mac_limit.map(|limit| format!("/{limit}"));
+        let [broadcast, multicast, unknown] =
+            ["broadcast", "multicast", "unknown_unicast"].map(|kind| storm(port, kind));
+        vec![
+            port.port.clone(),
+            some_of(port.allowed_macs.as_deref()),
+            some_of(port.allowed_addresses.as_deref()),
+            services(port),
+            format!("{}{}", port.fdb_entries, limit.unwrap_or_default()),
+            broadcast,
+            multicast,
+            unknown,
+            drops(port),
+        ]
+    };
+    let nothing = "no ports: the configuration has no [[port]]";
+    table(&columns, ports.iter().map(row).collect(), nothing)
+}
+
+/// The first of a list, and how many more there are: JSON has all.
+fn some_of(values: Option<&[String]>) -> String {
+    match values {
+        None => "any".to_owned(),
+        Some([]) => "none".to_owned(),
+        Some([only]) => only.clone(),
+        Some([first, rest @ ..]) => format!("{first},+{}", rest.len()),
+    }
+}
+
+fn services(port: &PortSecurity) -> String {
+    let words = [
+        ("dhcp", port.dhcp_server),
+        ("ra", port.router_advertisements),
+        ("bpdus", port.bpdus),
+    ];
+    let may = words.iter().filter(|(_, may)| *may);
+    let may: Vec<_> = may.map(|(word, _)| (*word).to_owned()).collect();
+    list(&may)
+}
+
+fn storm(port: &PortSecurity, kind: &str) -> String {
+    let limit = port.storm.iter().find(|control| control.kind == kind);
+    let text = |control: &StormControl| match (control.rate_frames_per_s, control.rate_bps) {
+        (Some(frames), _) => Some(format!("{frames} frames/s")),
+        (None, bits) => bits.map(rate_text),
+    };
+    or_dash(limit.and_then(text))
+}
+
+fn drops(port: &PortSecurity) -> String {
+    let some = port.drops.iter().filter(|(_, count)| **count > 0);
+    let some: Vec<_> = some
+        .map(|(reason, count)| format!("{reason}={count}"))
+        .collect();
+    list(&some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_port_and_an_open_one() {
+        let open = PortSecurity {
+            port: "up0".into(),
+            role: "uplink".into(),
+            allowed_macs: None,
+            allowed_addresses: None,
+            dhcp_server: true,
+            router_advertisements: true,
+            bpdus: true,
+            isolated: false,
+            mac_limit: None,
+            fdb_entries: 12,
+            storm: Vec::new(),
+            drops: [("malformed".to_owned(), 0)].into(),
+        };
+        let control = |kind: &str, frames, bits| StormControl {
+            kind: kind.to_owned(),
+            rate_frames_per_s: frames,
+            rate_bps: bits,
+            passed_frames: 7,
+            dropped_frames: 3,
+        };
+        let bound = PortSecurity {
+            port: "guest-a".into(),
+            role: "guest".into(),
+            allowed_macs: Some(vec!["52:54:00:00:00:0a".into()]),
+            allowed_addresses: Some(vec!["10.0.20.10/32".into(), "fd00:20::10/128".into()]),
+            dhcp_server: false,
+            router_advertisements: true,
+            bpdus: false,
+            mac_limit: Some(4),
+            fdb_entries: 1,
+            storm: vec![
+                control("broadcast", Some(1000), None),
+                control("unknown_unicast", None, Some(2_500_000)),
+            ],
+            drops: [
+                ("mac_not_allowed", 17),
+                ("malformed", 0),
+                ("router_guard", 2),
+            ]
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .into(),
+            ..open.clone()
+        };
+        insta::assert_snapshot!(ports(&[bound, open]));
+        insta::assert_snapshot!(ports(&[]), @"no ports: the configuration has no [[port]]");
+    }
+}
