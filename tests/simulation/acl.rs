@@ -34,7 +34,7 @@ pub struct Attached {
 /// An address and the length of its prefix.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix {
-    ipv6: bool,
+    pub ipv6: bool,
     address: u128,
     length: u32,
 }
@@ -208,7 +208,27 @@ fn prefixes(rng: &mut Rng, ipv6: Option<bool>) -> Vec<Prefix> {
     list
 }
 
+/// Addresses of both families.
+pub fn some_prefixes(rng: &mut Rng) -> Vec<Prefix> {
+    std::iter::repeat_with(|| prefixes(rng, None))
+        .find(|list| !list.is_empty())
+        .expect("some are not empty")
+}
+
+pub fn mac_text(mac: Address) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 fn address(rng: &mut Rng, ipv6: bool) -> u128 {
+    // Of a host that has none yet, and of one that made its own.
+    match rng.below(20) {
+        0 => return 0,
+        1 | 2 if ipv6 => {
+            let own = 0x0000_00ff_fe00_0000 | rng.range(1, 4) as u128;
+            return 0xfe80 << 112 | own;
+        }
+        _ => {}
+    }
     let host = rng.range(1, 4) as u128;
     let network = rng.pick(&[0, 0, 0, 1]) as u128;
     if ipv6 {
@@ -219,7 +239,7 @@ fn address(rng: &mut Rng, ipv6: bool) -> u128 {
 }
 
 impl Prefix {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         if self.ipv6 {
             format!(
                 "\"{}/{}\"",
@@ -235,7 +255,7 @@ impl Prefix {
         }
     }
 
-    fn has(&self, address: u128) -> bool {
+    pub fn has(&self, address: u128) -> bool {
         let size = if self.ipv6 { 128 } else { 32 };
         (0..self.length).all(|bit| {
             let at = size - 1 - bit;
@@ -244,7 +264,7 @@ impl Prefix {
     }
 }
 
-fn list<T>(values: &[T], text: impl Fn(&T) -> String) -> String {
+pub fn list<T>(values: &[T], text: impl Fn(&T) -> String) -> String {
     let texts: Vec<String> = values.iter().map(text).collect();
     format!("[{}]", texts.join(", "))
 }
@@ -318,9 +338,9 @@ impl Rule {
             Action::Count => "count",
         };
         let _ = write!(text, "[[acl.rule]]\naction = \"{action}\"\n");
-        let mac = |mac: Address| mac.map(|byte| format!("{byte:02x}")).join(":");
         if let Some((address, mask)) = self.source_mac {
-            let _ = writeln!(text, "source_mac = \"{}/{}\"", mac(address), mac(mask));
+            let (address, mask) = (mac_text(address), mac_text(mask));
+            let _ = writeln!(text, "source_mac = \"{address}/{mask}\"");
         }
         if let Some(ethertype) = self.ethertype {
             let _ = writeln!(text, "ethertype = \"{ethertype:#06x}\"");
@@ -369,25 +389,28 @@ impl Rule {
 
 /// What a packet of a frame is, for rules.
 #[derive(Clone, Debug, Default)]
-struct Packet {
-    ethertype: u16,
-    source_mac: Address,
+pub struct Packet {
+    pub ethertype: u16,
+    pub source_mac: Address,
     pcp: u8,
     /// IPv6?
-    ip: Option<bool>,
+    pub ip: Option<bool>,
     arp_operation: u8,
-    source: u128,
-    destination: u128,
-    protocol: u8,
+    pub arp_sender: Address,
+    pub source: u128,
+    pub destination: u128,
+    pub protocol: u8,
     dscp: u8,
     /// `no`, `first` or `later`.
-    fragment: &'static str,
+    pub fragment: &'static str,
     /// Ports and flags.
-    transport: Option<(u16, u16, u8)>,
+    pub transport: Option<(u16, u16, u8)>,
+    /// Where in the frame the transport header begins, and where the packet ends.
+    pub l4: (usize, usize),
 }
 
 /// The packet cannot be read.
-struct Malformed;
+pub struct Malformed;
 
 /// Numbers from the front of some bytes, or the packet is cut short.
 struct Reader<'a>(&'a [u8]);
@@ -405,7 +428,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Packet, Malformed> {
+pub fn read(bytes: &[u8]) -> Result<Packet, Malformed> {
     let mut reader = Reader(bytes);
     let mut packet = Packet {
         fragment: "no",
@@ -444,8 +467,16 @@ fn read(bytes: &[u8]) -> Result<Packet, Malformed> {
         return Ok(packet);
     }
     match packet.ethertype {
-        0x0800 => ipv4(&mut packet, reader.0)?,
-        0x86dd => ipv6(&mut packet, reader.0)?,
+        0x0800 | 0x86dd => {
+            // Where they end, from the end of the frame.
+            let packet_start = bytes.len() - reader.0.len();
+            match packet.ethertype {
+                0x0800 => ipv4(&mut packet, reader.0)?,
+                _ => ipv6(&mut packet, reader.0)?,
+            }
+            packet.l4.0 += packet_start;
+            packet.l4.1 += packet_start;
+        }
         0x0806 => arp(&mut packet, reader)?,
         _ => {}
     }
@@ -457,7 +488,7 @@ fn arp(packet: &mut Packet, mut reader: Reader<'_>) -> Result<(), Malformed> {
         return Err(Malformed);
     }
     packet.arp_operation = u8::try_from(reader.number(2)?).map_err(|_| Malformed)?;
-    reader.take(6)?;
+    packet.arp_sender = reader.take(6)?.try_into().map_err(|_| Malformed)?;
     packet.source = reader.number(4)?;
     reader.take(6)?;
     packet.destination = reader.number(4)?;
@@ -482,6 +513,7 @@ fn ipv4(packet: &mut Packet, bytes: &[u8]) -> Result<(), Malformed> {
     }
     packet.ip = Some(false);
     let payload = &bytes[header..total];
+    packet.l4 = (header, total);
     fragmented(packet, (fragment & 0x1fff) as u16, fragment & 0x2000 != 0)?;
     transport(packet, payload)
 }
@@ -541,6 +573,7 @@ fn ipv6(packet: &mut Packet, bytes: &[u8]) -> Result<(), Malformed> {
             return Ok(());
         }
     }
+    packet.l4 = (40 + length - reader.0.len(), 40 + length);
     transport(packet, reader.0)
 }
 
@@ -694,7 +727,7 @@ pub fn payload(rng: &mut Rng, ethertype: [u8; 2]) -> Vec<u8> {
         [0x86, 0xdd] => ipv6_payload(rng),
         [8, 6] => {
             let mut bytes = vec![0, 1, 8, 0, 6, 4, 0, rng.pick(&[1, 2, 3])];
-            bytes.extend([2, 0, 0, 0, 0, 1]);
+            bytes.extend([2, 0, 0, 0, 0, rng.range(1, 4) as u8]);
             bytes.extend((address(rng, false) as u32).to_be_bytes());
             bytes.extend([0; 6]);
             bytes.extend((address(rng, false) as u32).to_be_bytes());
@@ -718,7 +751,13 @@ pub fn payload(rng: &mut Rng, ethertype: [u8; 2]) -> Vec<u8> {
 fn l4(rng: &mut Rng, protocol: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     match protocol {
-        1 | 58 => bytes.extend([rng.pick(&[0, 8, 128]), 0, 0, 0, 0, 0, 0, 0]),
+        58 if rng.chance(60) => bytes.extend(discovery(rng)),
+        1 | 58 => bytes.extend([rng.pick(&[0, 8, 128, 131, 143]), 0, 0, 0, 0, 0, 0, 0]),
+        17 if rng.chance(25) => {
+            let services = [[67, 68], [68, 67], [547, 546], [546, 547]];
+            bytes.extend(rng.pick(&services).map(u16::to_be_bytes).as_flattened());
+            bytes.extend([0, 8, 0, 0]);
+        }
         6 | 17 | 132 => {
             for _ in 0..2 {
                 let port = rng.pick(&PORTS) + rng.pick(&[0, 0, 0, 1]);
@@ -738,6 +777,26 @@ fn l4(rng: &mut Rng, protocol: u8) -> Vec<u8> {
     bytes
 }
 
+/// A message of neighbour discovery, mostly a whole one.
+fn discovery(rng: &mut Rng) -> Vec<u8> {
+    let kind = rng.range(133, 137) as u8;
+    let mut bytes = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+    match kind {
+        133 => {}
+        134 => bytes.extend([0; 8]),
+        _ => bytes.extend(address(rng, true).to_be_bytes()),
+    }
+    if kind == 137 {
+        bytes.extend(address(rng, true).to_be_bytes());
+    }
+    while rng.chance(45) {
+        let kind = rng.pick(&[1, 1, 2, 2, 5]);
+        let length = rng.pick(&[1, 1, 1, 1, 1, 1, 1, 2, 0]);
+        bytes.extend([kind, length, 2, 0, 0, 0, 0, rng.range(1, 4) as u8]);
+    }
+    bytes
+}
+
 fn ipv4_payload(rng: &mut Rng) -> Vec<u8> {
     let protocol = rng.pick(&PROTOCOLS);
     let fragment: u16 = rng.pick(&[0, 0, 0x4000, 0x2000, 0x2002, 0x0007, 0x0005, 0x0001]);
@@ -748,8 +807,12 @@ fn ipv4_payload(rng: &mut Rng) -> Vec<u8> {
     bytes.extend([0, 1]);
     bytes.extend(fragment.to_be_bytes());
     bytes.extend([64, protocol, 0, 0]);
-    for _ in 0..2 {
-        bytes.extend((address(rng, false) as u32).to_be_bytes());
+    if l4.starts_with(&[0, 68, 0, 67]) && rng.chance(60) {
+        bytes.extend([0, 0, 0, 0, 255, 255, 255, 255]);
+    } else {
+        for _ in 0..2 {
+            bytes.extend((address(rng, false) as u32).to_be_bytes());
+        }
     }
     bytes.extend(l4);
     bytes

@@ -11,8 +11,12 @@ use switch_core::{
     port::{Queue, SimQueue, SimWire},
 };
 
-use super::acl::Attached;
 use super::rules::{Accept, Address, Membership, Network, Port, Rules, Static, compile};
+use super::{
+    acl::Attached,
+    guard::Security,
+    meter::{Policed, Storms},
+};
 
 const TURNS: usize = 2000;
 const ACCESS: usize = 0;
@@ -25,6 +29,7 @@ fn rules() -> Rules {
         name: name.to_owned(),
         vid,
         acls: Attached::default(),
+        policed: Policed::default(),
     };
     let port = |name: &str, membership, mac_limit| Port {
         name: name.to_owned(),
@@ -35,6 +40,9 @@ fn rules() -> Rules {
         accept: Accept::All,
         membership,
         acls: Attached::default(),
+        policed: Policed::default(),
+        security: Security::default(),
+        storms: Storms::default(),
     };
     let trunk = Membership::Trunk {
         native: None,

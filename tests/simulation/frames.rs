@@ -143,6 +143,15 @@ impl Stations {
         }
     }
 
+    /// Frames that go to all.
+    pub fn storm(&mut self, rng: &mut Rng, frames: &mut [Vec<u8>]) {
+        let nobody = [2, 9, 9, 9, 9, 1];
+        let destination = rng.pick(&[[0xff; 6], [0x33, 0x33, 0, 0, 0, 1], nobody]);
+        for frame in frames.iter_mut().filter(|frame| frame.len() >= 6) {
+            frame[..6].copy_from_slice(&destination);
+        }
+    }
+
     /// Frames from ever new sources.
     pub fn strangers(&mut self, rng: &mut Rng, frames: &mut [Vec<u8>]) {
         for frame in frames.iter_mut().filter(|frame| frame.len() >= 12) {

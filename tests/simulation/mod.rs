@@ -3,6 +3,8 @@
 mod acl;
 mod allocation;
 mod frames;
+mod guard;
+mod meter;
 mod mutations;
 mod reference;
 mod rng;

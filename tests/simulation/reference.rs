@@ -7,6 +7,7 @@ use switch_core::{config::snapshot::Role, counters::DropReason, limits::MAX_FRAM
 
 use super::{
     acl::{self, Attached},
+    meter::{Meters, Place},
     rules::{Accept, Address, Membership, Port, Rules, Static},
     wrong::Wrong,
 };
@@ -49,6 +50,7 @@ pub struct Reference {
     pub copies: u64,
     /// Frames that a port's TX ring still has room for, where that is limited.
     pub room: HashMap<usize, usize>,
+    pub meters: Meters,
     /// Frames that left, in their order, with the port that they left by.
     pub sent: Vec<(usize, Vec<u8>)>,
     /// What it does wrong, to see that somebody notices.
@@ -64,6 +66,8 @@ struct Frame<'a> {
     tag: Option<(u16, u16)>,
     /// A second tag follows.
     further_tag: bool,
+    /// Green or yellow.
+    colour: u8,
 }
 
 fn is_tpid(ethertype: u16) -> bool {
@@ -83,6 +87,7 @@ fn parse(bytes: &[u8]) -> Result<Frame<'_>, DropReason> {
         source: bytes[6..12].try_into().expect("6 bytes"),
         tag: None,
         further_tag: false,
+        colour: 0,
     };
     if is_tpid(ethertype) {
         let tci = word(14).ok_or(DropReason::Truncated)?;
@@ -133,6 +138,15 @@ impl Reference {
             let network = *self.rules.networks.keys().next().expect("a network");
             let _ = self.learn(ingress, network, mac);
         }
+        let classified = classified.and_then(|(network, frame)| {
+            // Drop eligible, says the tag: yellow.
+            let came = u8::from(frame.tag.is_some_and(|(_, tci)| tci & 0x1000 != 0));
+            let places = [Place::FromPort(ingress), Place::FromNetwork(network)];
+            let (now, wrong) = (self.now, self.wrong);
+            let policed = self.meters.police(places, now, bytes.len(), came, wrong);
+            let colour = policed.ok_or(DropReason::PolicedFromPort)?;
+            Ok((network, Frame { colour, ..frame }))
+        });
         let learned = classified.and_then(|(network, frame)| {
             self.learn(ingress, network, frame.source)?;
             if self.is(Wrong::DeniedTeaches) {
@@ -173,6 +187,9 @@ impl Reference {
             return Err(ReservedGroup);
         }
         let network = self.classify_vlan(port, &frame)?;
+        if !self.is(Wrong::GuardsIgnored) {
+            port.security.check(bytes, self.wrong)?;
+        }
         if !self.is(Wrong::DeniedTeaches) {
             self.pass(ingress, network, bytes, false)?;
         }
@@ -362,6 +379,10 @@ impl Reference {
                 };
             }
         }
+        let (now, wrong) = (self.now, self.wrong);
+        if let Err(reason) = self.meters.flood(ingress, now, frame.bytes, wrong) {
+            return self.count_drop(ingress, reason);
+        }
         let is_up = |port: &usize| {
             self.links.get(port).is_some_and(|link| link.up) || self.is(Wrong::FloodsToDownPorts)
         };
@@ -393,16 +414,39 @@ impl Reference {
             return Vec::new();
         };
         let targets = self.targets(ingress, network);
-        targets
-            .filter_map(|port| Some((port, self.retag(network, &frame, port).ok()?)))
-            .collect()
+        let frames =
+            targets.filter_map(|port| Some((port, self.retag(network, &frame, port).ok()?)));
+        // A policer may mark what leaves with a tag.
+        let marked = |(port, bytes): (usize, Vec<u8>)| {
+            let mut other = bytes.clone();
+            if egress(&self.rules, &self.rules.ports[&port], network)
+                .flatten()
+                .is_some()
+            {
+                other[14] |= 0x10;
+            }
+            [(port, bytes), (port, other)]
+        };
+        frames.flat_map(marked).collect()
     }
 
     fn send(&mut self, network: usize, frame: &Frame<'_>, port: usize) {
-        let bytes = match self.retag(network, frame, port) {
+        let mut bytes = match self.retag(network, frame, port) {
             Ok(bytes) => bytes,
             Err(reason) => return self.count_drop(port, reason),
         };
+        let places = [Place::ToNetwork(network), Place::ToPort(port)];
+        let (now, wrong) = (self.now, self.wrong);
+        let policed = self
+            .meters
+            .police(places, now, bytes.len(), frame.colour, wrong);
+        let Some(colour) = policed else {
+            return self.count_drop(port, DropReason::PolicedToPort);
+        };
+        let tagged = egress(&self.rules, &self.rules.ports[&port], network).flatten();
+        if tagged.is_some() && colour == 1 && !self.is(Wrong::DropEligibilityLost) {
+            bytes[14] |= 0x10;
+        }
         if let Some(room) = self.room.get_mut(&port) {
             if *room == 0 {
                 return self.count_drop(port, DropReason::TxRingFull);
@@ -457,6 +501,7 @@ impl Reference {
     /// Rules come into force; ports that they do not have are detached before.
     pub fn publish_rules(&mut self, rules: Rules) -> Rules {
         let before = std::mem::replace(&mut self.rules, rules);
+        self.meters.adopt(&self.rules, self.now, self.wrong);
         for port in self.rules.ports.keys() {
             if !before.ports.contains_key(port) {
                 self.totals.remove(port);

@@ -14,7 +14,11 @@ use switch_core::{
     },
 };
 
-use super::acl::{Acl, Attached};
+use super::{
+    acl::{Acl, Attached},
+    guard::Security,
+    meter::{self, Policed, Storms},
+};
 
 /// Six bytes of an address.
 pub type Address = [u8; 6];
@@ -29,6 +33,8 @@ pub struct Rules {
     pub statics: Vec<Static>,
     /// Only where the rules go through a file.
     pub acls: Vec<Acl>,
+    /// The same.
+    pub policers: Vec<meter::Policer>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +43,7 @@ pub struct Network {
     /// None: private.
     pub vid: Option<u16>,
     pub acls: Attached,
+    pub policed: Policed,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +56,9 @@ pub struct Port {
     pub accept: Accept,
     pub membership: Membership,
     pub acls: Attached,
+    pub policed: Policed,
+    pub security: Security,
+    pub storms: Storms,
 }
 
 /// Acceptable frame types.

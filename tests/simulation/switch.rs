@@ -79,6 +79,13 @@ pub enum Strictness {
     Possible,
 }
 
+/// The rules with buckets of their own, which no other switch takes from.
+fn own(compiled: &Ruleset) -> Ruleset {
+    let mut rules = compiled.clone();
+    rules.qos = rules.qos.duplicate();
+    rules
+}
+
 /// An engine with its wires, and its reference.
 pub struct Switch {
     pub engine: Engine,
@@ -302,7 +309,7 @@ impl Switch {
                 self.ports.extend(rules.ports.keys());
                 self.flooded.extend(rules.networks.keys());
                 self.wires.retain(|port, _| rules.ports.contains_key(port));
-                engine.apply(Ruleset::clone(compiled))
+                engine.apply(own(compiled))
             }
             Control::Attach { port, queues, mtu } => {
                 let wires: Vec<_> = (0..*queues).map(|_| SimWire::new()).collect();
@@ -490,7 +497,8 @@ impl Switch {
                     check_flows(real, expected, missing)
                 }
             };
-            result.map_err(|text| format!("frames of port {port}: {text}"))?;
+            let drops = || self.differing_drops();
+            result.map_err(|text| format!("frames of port {port}: {text}; {}", drops()))?;
         }
         if let Some(port) = expected.keys().next() {
             return Err(format!("frames of port {port}, which has no device"));
@@ -510,6 +518,20 @@ impl Switch {
         self.check_floods()?;
         self.check_entries()?;
         self.check_sums()
+    }
+
+    /// Where both have dropped frames for other reasons, or other numbers of them.
+    fn differing_drops(&self) -> String {
+        let mut text = String::new();
+        for port in &self.ports {
+            let real = totals(&self.engine.port_totals(port_index(*port))).drops;
+            let expected = self.reference.totals.get(port).map(|totals| &totals.drops);
+            let expected = expected.cloned().unwrap_or_default();
+            if real != expected {
+                text += &format!("port {port} drops {real:?}, not {expected:?} ");
+            }
+        }
+        text
     }
 
     /// Frames for a port that found no room on their way to another worker, now made up for in the

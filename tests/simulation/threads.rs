@@ -23,6 +23,8 @@ use switch_core::{
 use super::{
     acl::Attached,
     frames::{Stamp, restamp, stamp_of},
+    guard::Security,
+    meter::{Policed, Storms},
     reference::{Link, Reference},
     rules::{Accept, Address, Membership, Network, Port, Rules, compile},
     switch::hex,
@@ -56,6 +58,7 @@ fn rules(variant: usize) -> Rules {
         name: name.to_owned(),
         vid: Some(vid),
         acls: Attached::default(),
+        policed: Policed::default(),
     };
     let both = vec![(20, 0), (30, 1)];
     let trunk = |tagged| Membership::Trunk {
@@ -87,6 +90,9 @@ fn rules(variant: usize) -> Rules {
         accept: Accept::All,
         membership: membership(index),
         acls: Attached::default(),
+        policed: Policed::default(),
+        security: Security::default(),
+        storms: Storms::default(),
     };
     Rules {
         ageing_s: 300,

@@ -8,7 +8,7 @@ use switch_core::{
 };
 
 use super::{
-    acl,
+    acl, guard, meter,
     rules::{Accept, Membership, Port, Rules, Static},
 };
 
@@ -24,6 +24,7 @@ pub fn render(rules: &Rules) -> String {
             let _ = writeln!(text, "vlan = {vid}");
         }
         acl::render_attached(&mut text, &network.acls);
+        meter::render_policed(&mut text, &network.policed);
     }
     for (index, port) in &rules.ports {
         render_port(&mut text, rules, *index, port);
@@ -39,6 +40,7 @@ pub fn render(rules: &Rules) -> String {
         );
     }
     acl::render(&mut text, &rules.acls);
+    meter::render(&mut text, &rules.policers);
     text
 }
 
@@ -57,6 +59,9 @@ fn render_port(text: &mut String, rules: &Rules, index: usize, port: &Port) {
     );
     let _ = writeln!(text, "tpid = \"{:#06x}\"", port.tpid);
     acl::render_attached(text, &port.acls);
+    meter::render_policed(text, &port.policed);
+    meter::render_storms(text, &port.storms);
+    guard::render(text, &port.security);
     if let Some(limit) = port.mac_limit {
         let _ = writeln!(text, "mac_limit = {limit}");
     }

@@ -7,6 +7,8 @@ use switch_core::{
 
 use super::{
     acl::Attached,
+    guard::Security,
+    meter::{Policed, Storms},
     rng::Rng,
     rules::{Accept, Address, Membership, Network, Port, Rules, Static},
 };
@@ -120,7 +122,15 @@ impl Topology {
         };
         let name = self.name("network");
         let acls = Attached::default();
-        rules.networks.insert(index, Network { name, vid, acls });
+        rules.networks.insert(
+            index,
+            Network {
+                name,
+                vid,
+                acls,
+                policed: Policed::default(),
+            },
+        );
     }
 
     fn add_port(&mut self, rng: &mut Rng, rules: &mut Rules, before: &Rules) {
@@ -172,6 +182,9 @@ fn port(rng: &mut Rng, rules: &Rules, name: String) -> Port {
         ]),
         membership,
         acls: Attached::default(),
+        policed: Policed::default(),
+        security: Security::default(),
+        storms: Storms::default(),
     };
     accept_something(&mut port);
     port

@@ -8,6 +8,7 @@ use switch_core::{config::Indices, limits::HANDOFF_RING_SIZE};
 use super::{
     acl,
     frames::Stations,
+    guard, meter,
     reference::Reference,
     rng::Rng,
     rules::{Address, Rules, Static, compile},
@@ -62,6 +63,10 @@ struct World {
     indices: Option<Indices>,
     /// There may be access control lists.
     lists: bool,
+    /// There may be guards of ports.
+    guards: bool,
+    /// There may be policers and storm control.
+    meters: bool,
     /// All pools and tables have room for everything.
     roomy: bool,
     frames: u64,
@@ -117,6 +122,14 @@ impl World {
         if lists {
             acl::decorate(&mut policy, &mut rules);
         }
+        let guards = through_file && policy.chance(60);
+        if guards {
+            guard::decorate(&mut policy, &mut rules, &stations.macs);
+        }
+        let meters = through_file && policy.chance(50);
+        if meters {
+            meter::decorate(&mut policy, &mut rules);
+        }
         let kind = rng.weighted(&[88, 7, 5]);
         let now = rng.pick(&[0, 1000, (1 << 27) - 50, (1 << 32) - 50]);
         let several = rng.range(2, 3);
@@ -146,6 +159,8 @@ impl World {
             switches: vec![switch(1), switch(several)],
             indices: through_file.then(Indices::new),
             lists,
+            guards,
+            meters,
             roomy: kind == 0,
             frames: 0,
             verbose: plan.verbose,
@@ -268,6 +283,9 @@ impl World {
         if rng.chance(3) {
             self.stations.strangers(rng, &mut frames);
         }
+        if self.meters && rng.chance(30) {
+            self.stations.storm(rng, &mut frames);
+        }
         Arrivals {
             port,
             queue,
@@ -293,7 +311,11 @@ impl World {
         let Some(port) = self.an_attached(rng) else {
             return Ok(());
         };
-        let count = self.count(rng);
+        // Enough to empty a bucket.
+        let count = match self.meters && rng.chance(30) {
+            true => 200,
+            false => self.count(rng),
+        };
         let arrivals = self.arrivals(rng, port, count);
         let mut rooms = Vec::new();
         while rng.chance(15) {
@@ -339,7 +361,8 @@ impl World {
             .filter(|(_, a)| a.up)
             .map(|(p, _)| *p)
             .collect();
-        if up.is_empty() {
+        // What is measured depends on the order, here between queues.
+        if up.is_empty() || self.meters && self.roomy {
             return Ok(());
         }
         let mut all: Vec<Arrivals> = Vec::new();
@@ -457,6 +480,12 @@ impl World {
         if self.lists && rng.chance(60) {
             acl::decorate(rng, &mut rules);
         }
+        if self.guards && rng.chance(50) {
+            guard::decorate(rng, &mut rules, &self.stations.macs);
+        }
+        if self.meters && rng.chance(50) {
+            meter::decorate(rng, &mut rules);
+        }
         rules
     }
 
@@ -536,7 +565,14 @@ impl World {
                 all.iter().map(describe).collect::<Vec<_>>()
             )
         });
-        self.both(|switch| switch.upheave(&all, turns, &control))
+        self.both(|switch| switch.upheave(&all, turns, &control))?;
+        // Nobody knows which frames came in time to be measured: until all buckets are full again.
+        self.now += if self.meters { 1000 } else { 0 };
+        let now = self.now;
+        self.both(|switch| {
+            switch.set_now(now);
+            Ok(())
+        })
     }
 
     /// Somebody works on the forwarding database.

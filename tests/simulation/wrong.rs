@@ -56,4 +56,18 @@ wrongs! {
     LaterFragmentsAreAllowed,
     MalformedPasses,
     DeniedTeaches,
+    // Security.
+    GuardsIgnored,
+    StrictAllows,
+    AddressesUnchecked,
+    ClaimsUnchecked,
+    LinkLocalRefused,
+    BeginnersRefused,
+    StormsPass,
+    // Policers.
+    PolicersIgnored,
+    ExcessNeverFills,
+    ColoursIgnored,
+    NeverMarks,
+    ReloadFillsBuckets,
 }
