@@ -105,6 +105,16 @@ pub struct PortDetail {
     pub fdb_entries: u32,
     /// The worker of each queue.
     pub workers: Vec<usize>,
+    /// The traffic class of frames from it of which nothing else is believed.
+    pub class: u8,
+    /// What is believed of them first: `dscp`, `pcp`.
+    pub class_from: Vec<String>,
+    /// What is written into frames that leave by it.
+    pub mark: Vec<String>,
+    /// Its own policers.
+    pub policers: Vec<Policer>,
+    /// The queues that frames to it wait in; empty without a scheduler.
+    pub egress_queues: Vec<Queue>,
 }
 
 /// An element of `GET /v1/networks`.
@@ -358,6 +368,49 @@ pub struct StormControl {
     pub passed_frames: u64,
     /// Frames that were dropped.
     pub dropped_frames: u64,
+}
+
+/// An element of `GET /v1/queues`: a queue of a port with a scheduler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// The port's name.
+    pub port: String,
+    /// The scheduler's name in the configuration.
+    pub scheduler: String,
+    /// The queue's position there, from 0.
+    pub queue: usize,
+    /// The traffic classes that wait in it.
+    pub classes: Vec<u8>,
+    /// `strict` or `weighted`.
+    pub service: String,
+    /// Its weight; null where it is strict.
+    pub weight: Option<u16>,
+    /// The port's shaper, in bits a second; null without.
+    pub port_rate_bps: Option<u64>,
+    /// Its minimum, in bits a second; null without.
+    pub min_rate_bps: Option<u64>,
+    /// Its maximum, in bits a second; null without.
+    pub max_rate_bps: Option<u64>,
+    /// Most bytes that wait.
+    pub limit_bytes: u64,
+    /// `tail` or `codel`.
+    pub drop: String,
+    /// Frames that wait.
+    pub waiting_frames: u64,
+    /// Their bytes, without FCS.
+    pub waiting_bytes: u64,
+    /// Frames that were put in.
+    pub queued_frames: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Frames that were sent.
+    pub sent_frames: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Frames dropped because the queue was full.
+    pub full_frames: u64,
+    /// Frames dropped by CoDel.
+    pub late_frames: u64,
 }
 
 /// An element of `GET /v1/counters`.

@@ -57,7 +57,7 @@ enum Command {
         /// The configuration
         file: PathBuf,
     },
-    /// List ports, networks, addresses, security, policers, rules, flows, counters or workers
+    /// List ports, networks, addresses, security, policers, queues, rules, flows, counters, workers
     #[command(after_help = "Examples:\n  shunt get ports\n  shunt get fdb -o json")]
     Get {
         /// What to list
@@ -145,6 +145,7 @@ enum What {
     Security,
     Acl,
     Flows,
+    Queues,
     Counters,
     Workers,
 }
@@ -269,6 +270,7 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Security => "security",
         What::Acl => "acl",
         What::Flows => "flows",
+        What::Queues => "queues",
         What::Counters => "counters",
         What::Workers => "workers",
     };
@@ -281,10 +283,11 @@ fn get(client: &Client, what: What, all: bool, output: Output) -> Result<(), Fai
         What::Ports => render::ports(&client.list(&path)?),
         What::Networks => render::networks(&client.list(&path)?),
         What::Fdb => render::fdb(&client.list(&path)?),
-        What::Qos => render::policers(&client.list(&path)?),
+        What::Qos => render::qos(&client.list(&path)?, &client.list("/v1/queues")?),
         What::Security => client::security::ports(&client.list(&path)?),
         What::Acl => render::acl(&client.list(&path)?),
         What::Flows => render::flows(&client.list(&path)?),
+        What::Queues => render::queues(&client.list(&path)?),
         What::Counters => render::counters(&client.list(&path)?, all),
         What::Workers => render::workers(&client.list(&path)?),
     })

@@ -110,6 +110,10 @@ drop_reasons! {
     NoFreeFrame = "no_free_frame",
     /// The ring to the worker that owns the port was full.
     HandoffFull = "handoff_full",
+    /// The queue of its class at the port that it should leave by was at its limit.
+    QueueFull = "queue_full",
+    /// It has waited for too long in a queue with `drop = "codel"`.
+    QueueLate = "queue_late",
     /// The TX ring of the port was full: the receiver is slower than its senders.
     TxRingFull = "tx_ring_full",
     /// The kernel refused or dropped the frame at transmission.

@@ -43,8 +43,11 @@ pub use crate::{
     },
     mem::{HugePages, Pool},
     qos::{
+        classes::{Class, ClassSource},
         meter::{Colour, MeterRates},
         policer::{Metered, Policer},
+        queues::PortQueues,
+        scheduler::Service,
         storm::{Kind as StormKind, Storm, StormRate},
     },
     table::{
@@ -133,6 +136,8 @@ pub struct Engine {
     load: Vec<usize>,
     /// By port, the worker of each of its queues.
     owners: Vec<Vec<WorkerIndex>>,
+    /// By port, the workers of those of its queues that transmit.
+    senders: Vec<Vec<WorkerIndex>>,
     generation: u64,
     policy_generation: u64,
     flow_capacity: usize,
@@ -218,6 +223,7 @@ impl Engine {
             rules: Arc::default(),
             links: vec![Link::default(); MAX_PORTS],
             owners: vec![Vec::new(); MAX_PORTS],
+            senders: vec![Vec::new(); MAX_PORTS],
             generation: 0,
             policy_generation: 0,
             flow_capacity: FLOWS_PER_WORKER,
@@ -375,6 +381,11 @@ impl Engine {
         self.policy_generation += 1;
         self.make_room_for_flows();
         self.shared.fdb.set_ageing(self.rules.ageing_s);
+        for port in port_indices(&self.rules) {
+            if !self.owners[port.get()].is_empty() {
+                self.links[port.get()].served_by = self.servers(port);
+            }
+        }
         self.publish()?;
         self.forget_what_left(&before);
         Ok(())
@@ -463,23 +474,29 @@ impl Engine {
             self.order(worker, Order::Attach(port, Box::new(queue)))?;
         }
         assert!(!senders.is_empty(), "a port has a queue to send by");
-        let all = (0..self.workers()).map(WorkerIndex::new);
-        let served_by = all
-            .map(|worker| {
-                let own = senders.contains(&worker);
-                if own {
-                    worker
-                } else {
-                    senders[worker.get() % senders.len()]
-                }
-            })
-            .collect();
+        self.senders[port.get()] = senders;
+        let served_by = self.servers(port);
         self.links[port.get()] = Link {
             up: true,
             mtu,
             served_by,
         };
         self.publish()
+    }
+
+    /// For each worker, the one that transmits for it by a port: itself, where it has a queue; of a
+    /// port where frames wait in queues, the same one for all.
+    fn servers(&self, port: PortIndex) -> Box<[WorkerIndex]> {
+        let senders = &self.senders[port.get()];
+        let has_queues = self.rules.qos.queues(port).is_some();
+        let all = (0..self.workers()).map(WorkerIndex::new);
+        let server = |worker: WorkerIndex| match senders.as_slice() {
+            [] => worker,
+            [first, ..] if has_queues => *first,
+            senders if senders.contains(&worker) => worker,
+            senders => senders[worker.get() % senders.len()],
+        };
+        all.map(server).collect()
     }
 
     fn least_loaded(&self) -> usize {
@@ -741,7 +758,8 @@ fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
 }
 
 /// How long a worker may sleep after a turn that found nothing to do: not past the next tick, so
-/// that what the kernel has counted is known within a second.
+/// that what the kernel has counted is known within a second, nor past the time of a frame that
+/// waits in a queue.
 fn longest_sleep(turn: &Turn, now: Duration) -> Duration {
     let to_next_tick = Duration::from_nanos(1_000_000_000 - u64::from(now.subsec_nanos()));
     let longest = match turn {
@@ -749,7 +767,10 @@ fn longest_sleep(turn: &Turn, now: Duration) -> Duration {
         Turn { starved: true, .. } => STARVED_SLEEP,
         _ => LONGEST_SLEEP,
     };
-    longest.min(to_next_tick)
+    let longest = longest.min(to_next_tick);
+    // Frames wait for their time: no longer than until then.
+    turn.wake
+        .map_or(longest, |wake| longest.min(wake.saturating_sub(now)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod datapath;
+mod egress;
 pub mod engine;
 pub mod handoff;
 pub mod idle;

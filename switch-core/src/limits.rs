@@ -106,6 +106,10 @@ pub const CHUNKS_PER_QUEUE: usize = FILL_RING_SIZE + TX_RING_SIZE;
 /// hand with a copy for flooding. What others may hand to it comes on top.
 pub const CHUNKS_PER_WORKER: usize = CACHE_SLABS * SLAB_SIZE + 4 * BURST;
 
+/// Most chunks that wait in the queues of one port with a scheduler. The region is made larger by
+/// as many for each such port, and where that was not done, they are a part of a quarter of it.
+pub const QUEUED_CHUNKS_PER_PORT: usize = 2048;
+
 /// The number of chunks for a switch of so many workers and (device, queue) pairs.
 ///
 /// A quarter is added so that a flood does not find the pool empty when all queues are full.

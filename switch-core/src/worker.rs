@@ -15,6 +15,7 @@ use crate::{
     config::snapshot::Snapshot,
     counters::{DropReason, WorkerCounters},
     datapath::{self, Context, Entries, Outbox},
+    egress::{Egress, Sent},
     handoff::{Handed, Handoff},
     limits::{BURST, MAX_PORTS, MAX_WORKERS, PortIndex, TAKE_OVER, WorkerIndex},
     mem::{Burst, FrameCache, Pool},
@@ -47,6 +48,8 @@ pub struct Turn {
     pub pending: bool,
     /// A fill ring lacks frames that the pool does not have: look again before long.
     pub starved: bool,
+    /// When frames that wait in queues may go, at the earliest; none where none waits.
+    pub wake: Option<Duration>,
     /// The control thread has ended the worker.
     pub stopped: bool,
 }
@@ -75,6 +78,9 @@ impl Served {
 
 /// A queue position that no port has.
 const NO_QUEUE: u16 = u16::MAX;
+/// Set in the position of a port whose frames wait in queues before they are transmitted. Like
+/// [`NO_QUEUE`] it makes it one that nothing is at, so that who needs neither asks for neither.
+const QUEUED: u16 = 1 << 15;
 
 /// The state of one worker; it moves to the worker's thread.
 #[derive(Debug)]
@@ -86,6 +92,8 @@ pub struct Worker {
     cache: FrameCache,
     entries: Entries,
     outbox: Outbox,
+    /// What waits in queues, for the ports that have some.
+    egress: Egress,
     served: Vec<Served>,
     /// By port, the position in `served` of the queue to transmit by.
     transmit_by: Box<[u16; MAX_PORTS]>,
@@ -94,6 +102,8 @@ pub struct Worker {
     handed: ArrayVec<Handed, BURST>,
     /// Workers that were handed frames and are not woken yet: a bit for each.
     to_wake: u32,
+    /// The time of the turn, in nanoseconds since the start.
+    now_ns: u64,
     /// When the kernel's counters were read last.
     refreshed: Tick,
 }
@@ -112,6 +122,8 @@ impl Worker {
             cache: FrameCache::new(Arc::clone(&shared.pool)),
             entries: Entries::default(),
             outbox: Outbox::default(),
+            egress: Egress::default(),
+            now_ns: 0,
             served: Vec::new(),
             transmit_by: Box::new([NO_QUEUE; MAX_PORTS]),
             wait_set,
@@ -125,6 +137,7 @@ impl Worker {
 
     /// Serves every queue once: orders, received frames, frames from other workers, kicks.
     pub fn turn(&mut self, now: Duration) -> Turn {
+        self.now_ns = now.as_nanos() as u64;
         let mut turn = Turn {
             stopped: self.carry_out_orders(),
             ..Turn::default()
@@ -135,6 +148,11 @@ impl Worker {
         // The others work while we are in the kernel.
         self.wake_others();
         turn.frames += self.take_over();
+        if !self.egress.is_empty() {
+            let sent = self.send_queued();
+            turn.frames += sent.frames;
+            turn.wake = sent.wake_ns.map(Duration::from_nanos);
+        }
         self.wake_others();
         turn.pending = self.kick();
         turn.starved = self.served.iter().any(|served| served.queue.is_starved());
@@ -182,7 +200,7 @@ impl Worker {
             counters,
             worker: self.index,
             now: Tick::after(now),
-            now_ns: now.as_nanos() as u64,
+            now_ns: self.now_ns,
             flows: self.shared.flows[self.index.get()].get(),
         };
         datapath::forward(
@@ -215,12 +233,18 @@ impl Worker {
         frames
     }
 
-    /// Moves the outbox to TX rings and other workers; what finds no room is dropped and counted.
+    /// Moves the outbox to TX rings, queues and other workers; what finds no room is dropped and
+    /// counted.
     fn flush(&mut self) {
         let counters = &self.shared.counters[self.index.get()];
         while let Some((port, burst)) = self.outbox.take() {
-            let reason = match self.transmit_by[port.get()] {
-                NO_QUEUE => hand_off(
+            let position = self.transmit_by[port.get()];
+            let reason = match self.served.get_mut(usize::from(position)) {
+                Some(served) => {
+                    transmit(served, &mut self.cache, counters, burst);
+                    DropReason::TxRingFull
+                }
+                None if position == NO_QUEUE => hand_off(
                     &self.shared,
                     &self.snapshot,
                     self.index,
@@ -229,10 +253,10 @@ impl Worker {
                     burst,
                     &mut self.to_wake,
                 ),
-                position => {
-                    let served = &mut self.served[usize::from(position)];
-                    transmit(served, &mut self.cache, counters, burst);
-                    DropReason::TxRingFull
+                None => {
+                    let cache = &mut self.cache;
+                    self.egress.put(port, burst, self.now_ns, cache, counters);
+                    DropReason::QueueFull
                 }
             };
             if !burst.is_empty() {
@@ -242,6 +266,22 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Moves frames whose turn it is from queues to TX rings.
+    #[inline(never)]
+    fn send_queued(&mut self) -> Sent {
+        let counters = &self.shared.counters[self.index.get()];
+        let (served, transmit_by) = (&mut self.served, &self.transmit_by);
+        let transmit = |port: PortIndex, cache: &mut FrameCache, burst: &mut Burst| {
+            let position = usize::from(transmit_by[port.get()] & !QUEUED);
+            // What the kernel has not sent yet would only wait in the ring, in no order.
+            if let Some(served) = served.get_mut(position).filter(|it| !it.congested) {
+                transmit(served, cache, counters, burst);
+            }
+        };
+        self.egress
+            .send(self.now_ns, &mut self.cache, counters, transmit)
     }
 
     /// Wakes the workers that were handed frames: once a turn and not for each burst.
@@ -276,6 +316,10 @@ impl Worker {
                 Order::Adopt(snapshot) => {
                     let generation = snapshot.generation;
                     let before = std::mem::replace(&mut self.snapshot, snapshot);
+                    let counters = &shared.counters[self.index.get()];
+                    self.egress
+                        .adopt(&self.snapshot, self.index, &mut self.cache, counters);
+                    self.index_queues();
                     mailbox.answer(Answer::Adopted(before));
                     let adopted = &self.counters().generation;
                     adopted.add(generation.wrapping_sub(adopted.get()));
@@ -288,6 +332,7 @@ impl Worker {
                         congested: false,
                     });
                     self.index_queues();
+                    self.index_descriptors();
                 }
                 Order::Detach(port) => {
                     while let Some(position) = self.served.iter().position(|s| s.port == port) {
@@ -296,6 +341,7 @@ impl Worker {
                         mailbox.answer(Answer::Detached(served.queue));
                     }
                     self.index_queues();
+                    self.index_descriptors();
                     mailbox.answer(Answer::DetachedAll);
                 }
                 Order::Refresh => {
@@ -308,15 +354,30 @@ impl Worker {
         false
     }
 
-    /// Renews the tables that depend on which queues are served.
+    /// Renews the tables that depend on which queues are served, and which worker sends for a port.
     fn index_queues(&mut self) {
+        assert!(self.served.len() <= usize::from(QUEUED));
         self.transmit_by.fill(NO_QUEUE);
         for (position, served) in self.served.iter().enumerate() {
-            let entry = &mut self.transmit_by[served.port.get()];
-            if *entry == NO_QUEUE && served.queue.can_transmit() {
-                *entry = position as u16;
+            let port = served.port;
+            let link = self.snapshot.link_up(port);
+            let server = link.and_then(|link| link.served_by.get(self.index.get()));
+            // A port with queues has one worker that sends for it.
+            let by_another = server.is_some_and(|server| *server != self.index);
+            let entry = &mut self.transmit_by[port.get()];
+            if *entry == NO_QUEUE && served.queue.can_transmit() && !by_another {
+                let queued = if self.egress.has_queues(port) {
+                    QUEUED
+                } else {
+                    0
+                };
+                *entry = position as u16 | queued;
             }
         }
+    }
+
+    /// Renews the set of what the worker sleeps on.
+    fn index_descriptors(&mut self) {
         let waker = self.shared.mailboxes.of(self.index).waker();
         let fds = self.served.iter().filter_map(|served| served.queue.fd());
         self.wait_set = WaitSet::new(waker, fds);
@@ -351,6 +412,8 @@ impl Worker {
                 self.cache.free(frame);
             }
         }
+        let counters = &self.shared.counters[self.index.get()];
+        self.egress.finish(&mut self.cache, counters);
         for served in self.served.drain(..) {
             served.queue.close(&mut self.cache);
         }

@@ -2,7 +2,9 @@
 
 mod acl;
 mod forwarding;
+mod marking;
 mod policing;
+mod queueing;
 mod scene;
 mod security;
 mod storm;

@@ -114,6 +114,11 @@ impl Scene {
         self.engine.set_now(Tick(tick));
     }
 
+    /// Lets a port take so many more frames.
+    pub fn set_room(&mut self, port: &str, frames: usize) {
+        self.wires[port].set_room(frames);
+    }
+
     /// Puts a frame into a port's queue and does not let it be forwarded yet.
     pub fn queue(&mut self, port: &str, frame: &[u8]) {
         self.wires[port].send(frame);

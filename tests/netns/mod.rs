@@ -12,6 +12,7 @@ mod load;
 mod mistakes;
 mod program;
 mod promises;
+mod qos;
 mod queues;
 mod reach;
 mod reload;

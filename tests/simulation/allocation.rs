@@ -14,6 +14,7 @@ use switch_core::{
 use super::rules::{Accept, Address, Membership, Network, Port, Rules, Static, compile};
 use super::{
     acl::Attached,
+    classes::Classes,
     guard::Security,
     meter::{Policed, Storms},
 };
@@ -43,6 +44,7 @@ fn rules() -> Rules {
         policed: Policed::default(),
         security: Security::default(),
         storms: Storms::default(),
+        classes: Classes::default(),
     };
     let trunk = Membership::Trunk {
         native: None,

@@ -2,6 +2,7 @@
 
 mod acl;
 mod allocation;
+mod classes;
 mod frames;
 mod guard;
 mod meter;

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Frames within which each wrong reference has to be found out.
-const FRAMES: u64 = 200_000;
+const FRAMES: u64 = 600_000;
 
 #[test]
 fn a_wrong_reference_is_found_out() {

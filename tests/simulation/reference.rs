@@ -7,6 +7,7 @@ use switch_core::{config::snapshot::Role, counters::DropReason, limits::MAX_FRAM
 
 use super::{
     acl::{self, Attached},
+    classes,
     meter::{Meters, Place},
     rules::{Accept, Address, Membership, Port, Rules, Static},
     wrong::Wrong,
@@ -51,8 +52,9 @@ pub struct Reference {
     /// Frames that a port's TX ring still has room for, where that is limited.
     pub room: HashMap<usize, usize>,
     pub meters: Meters,
-    /// Frames that left, in their order, with the port that they left by.
-    pub sent: Vec<(usize, Vec<u8>)>,
+    /// Frames that left, in their order, with the port that they left by, and the queue that they
+    /// waited in there.
+    pub sent: Vec<(usize, usize, Vec<u8>)>,
     /// What it does wrong, to see that somebody notices.
     pub wrong: Option<Wrong>,
 }
@@ -68,6 +70,8 @@ struct Frame<'a> {
     further_tag: bool,
     /// Green or yellow.
     colour: u8,
+    /// The traffic class, as the port believes it.
+    class: u8,
 }
 
 fn is_tpid(ethertype: u16) -> bool {
@@ -88,6 +92,7 @@ fn parse(bytes: &[u8]) -> Result<Frame<'_>, DropReason> {
         tag: None,
         further_tag: false,
         colour: 0,
+        class: 1,
     };
     if is_tpid(ethertype) {
         let tci = word(14).ok_or(DropReason::Truncated)?;
@@ -177,7 +182,8 @@ impl Reference {
         if bytes.len() > MAX_FRAME_SIZE {
             return Err(TooLong);
         }
-        let frame = parse(bytes)?;
+        let mut frame = parse(bytes)?;
+        frame.class = classes::class_of(&self.rules, port, bytes, self.wrong);
         if is_group(frame.source) || frame.source == [0; 6] {
             return Err(SourceInvalid);
         }
@@ -456,7 +462,8 @@ impl Reference {
         let totals = self.totals.entry(port).or_default();
         totals.tx_frames += 1;
         totals.tx_bytes += bytes.len() as u64;
-        self.sent.push((port, bytes));
+        let queue = classes::queue_of(&self.rules, &self.rules.ports[&port], frame.class);
+        self.sent.push((port, queue, bytes));
     }
 
     /// The frame as it leaves by a port that is a member of the network.
@@ -490,6 +497,9 @@ impl Reference {
         bytes.extend(payload);
         if bytes.len() > longest {
             return Err(DropReason::MtuExceeded);
+        }
+        if !self.is(Wrong::MarksForgotten) {
+            classes::mark(&self.rules, rules, frame.class, &mut bytes, self.wrong);
         }
         Ok(bytes)
     }

@@ -16,6 +16,7 @@ use switch_core::{
 
 use super::{
     acl::{Acl, Attached},
+    classes::{Classes, Map, Scheduler},
     guard::Security,
     meter::{self, Policed, Storms},
 };
@@ -35,6 +36,8 @@ pub struct Rules {
     pub acls: Vec<Acl>,
     /// The same.
     pub policers: Vec<meter::Policer>,
+    pub class_maps: Vec<Map>,
+    pub schedulers: Vec<Scheduler>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ pub struct Port {
     pub policed: Policed,
     pub security: Security,
     pub storms: Storms,
+    /// Only where the rules go through a file.
+    pub classes: Classes,
 }
 
 /// Acceptable frame types.

@@ -1,7 +1,7 @@
 //! The engine and the reference side by side: whatever is done to one is done to the other, and
 //! then everything that can be seen of them is compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use switch_core::{
     clock::Tick,
@@ -19,6 +19,7 @@ use super::{
     frames::stamp_of,
     reference::{Link, Reference, Totals},
     rules::{Address, Rules, Static},
+    wrong::Wrong,
 };
 
 /// What differs, for people.
@@ -224,7 +225,10 @@ impl Switch {
         said_drops.extend(said.ways.iter().filter_map(lost));
         same("drops as traced", drops, said_drops)?;
         self.refer(arrivals.port, &arrivals.frames);
-        let sent: BTreeSet<_> = self.reference.sent.iter().cloned().collect();
+        let sent = self.reference.sent.iter();
+        let sent: BTreeSet<_> = sent
+            .map(|(port, _, frame)| (*port, frame.clone()))
+            .collect();
         let leaves = |way: &Way| Some((way.port.get(), way.result.as_ref().ok()?.clone()));
         let said_sent: BTreeSet<_> = said.ways.iter().filter_map(leaves).collect();
         same("frames as traced", said_sent, sent)?;
@@ -481,16 +485,18 @@ impl Switch {
     }
 
     fn check(&mut self, strictness: Strictness) -> Result<(), Difference> {
-        let mut expected: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
-        for (port, frame) in self.reference.sent.drain(..) {
-            expected.entry(port).or_default().push(frame);
+        let mut expected: BTreeMap<usize, Vec<(usize, Vec<u8>)>> = BTreeMap::new();
+        for (port, queue, frame) in self.reference.sent.drain(..) {
+            expected.entry(port).or_default().push((queue, frame));
         }
+        let mixed = self.reference.wrong == Some(Wrong::QueuesMixed);
         let mut lost: u64 = 0;
         for port in self.wires.keys().copied().collect::<Vec<_>>() {
             let expected = expected.remove(&port).unwrap_or_default();
             let real = self.collect(port);
             let result = match strictness {
-                Strictness::Same => check_queues(real, &expected),
+                Strictness::Same if mixed => check_queues(real, vec![without_queues(expected)]),
+                Strictness::Same => check_queues(real, by_queue(expected)),
                 _ => {
                     let missing = self.lost_between_workers(port)?;
                     lost += missing;
@@ -674,35 +680,66 @@ impl Switch {
     }
 }
 
-/// All frames by one queue, and in this order.
-fn check_queues(real: Vec<Vec<Vec<u8>>>, expected: &[Vec<u8>]) -> Result<(), Difference> {
+fn without_queues(frames: Vec<(usize, Vec<u8>)>) -> Vec<Vec<u8>> {
+    frames.into_iter().map(|(_, frame)| frame).collect()
+}
+
+/// Frames by the queue that they have waited in.
+fn by_queue(frames: Vec<(usize, Vec<u8>)>) -> Vec<Vec<Vec<u8>>> {
+    let mut queues = Vec::new();
+    for (queue, frame) in frames {
+        queues.resize(queues.len().max(queue + 1), Vec::new());
+        queues[queue].push(frame);
+    }
+    queues
+}
+
+/// All frames by one queue of the device, and in this order within each class's queue.
+fn check_queues(real: Vec<Vec<Vec<u8>>>, expected: Vec<Vec<Vec<u8>>>) -> Result<(), Difference> {
     let mut used = real.into_iter().filter(|frames| !frames.is_empty());
     let frames = used.next().unwrap_or_default();
     if used.next().is_some() {
         return Err("one flow by two queues".into());
     }
-    for position in 0..frames.len().max(expected.len()) {
-        let (real, expected) = (frames.get(position), expected.get(position));
-        if real != expected {
-            let text = |frame: Option<&Vec<u8>>| frame.map_or("nothing".into(), |f| hex(f));
-            let (real, expected) = (text(real), text(expected));
-            return Err(format!("frame {position} is {real}, not {expected}"));
+    let mut queues: Vec<_> = expected.into_iter().map(Vec::into_iter).collect();
+    for (position, frame) in frames.iter().enumerate() {
+        let first =
+            |queue: &&mut std::vec::IntoIter<Vec<u8>>| queue.as_slice().first() == Some(frame);
+        if queues
+            .iter_mut()
+            .find(first)
+            .and_then(Iterator::next)
+            .is_none()
+        {
+            let next = queues.iter().filter_map(|queue| queue.as_slice().first());
+            let next: Vec<String> = next.map(|frame| hex(frame)).collect();
+            return Err(format!("frame {position} is {}, not {next:?}", hex(frame)));
         }
     }
-    Ok(())
+    match queues.iter_mut().find_map(Iterator::next) {
+        Some(missing) => Err(format!(
+            "frame {} is nothing, not {}",
+            frames.len(),
+            hex(&missing)
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The same frames, each flow by one queue and in its order; so many may be missing.
 fn check_flows(
     real: Vec<Vec<Vec<u8>>>,
-    mut expected: Vec<Vec<u8>>,
+    expected: Vec<(usize, Vec<u8>)>,
     missing: u64,
 ) -> Result<(), Difference> {
-    // By the queue that frames came in by: the queue that they left by, and the last number.
-    let mut flows: BTreeMap<(u16, u16), (usize, u32)> = BTreeMap::new();
+    let waited: HashMap<&[u8], usize> = expected.iter().map(|(q, f)| (f.as_slice(), *q)).collect();
+    // By the queue that frames came in by and that they waited in: the queue that they left by, and
+    // the last number.
+    let mut flows: BTreeMap<(u16, u16, usize), (usize, u32)> = BTreeMap::new();
     for (queue, frames) in real.iter().enumerate() {
-        for stamp in frames.iter().filter_map(|frame| stamp_of(frame)) {
-            let flow = (stamp.port, stamp.queue);
+        let stamped = |frame| Some((stamp_of(frame)?, waited.get(frame)?));
+        for (stamp, waited) in frames.iter().filter_map(|frame| stamped(frame.as_slice())) {
+            let flow = (stamp.port, stamp.queue, *waited);
             let (by, last) = flows.entry(flow).or_insert((queue, 0));
             if *by != queue || *last >= stamp.number {
                 return Err(format!(
@@ -715,6 +752,7 @@ fn check_flows(
     let mut real: Vec<Vec<u8>> = real.into_iter().flatten().collect();
     same("number", real.len() as u64, expected.len() as u64 - missing)?;
     real.sort_unstable();
+    let mut expected = without_queues(expected);
     expected.sort_unstable();
     let mut expected = expected.iter();
     for frame in &real {

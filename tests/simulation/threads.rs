@@ -22,6 +22,7 @@ use switch_core::{
 
 use super::{
     acl::Attached,
+    classes::Classes,
     frames::{Stamp, restamp, stamp_of},
     guard::Security,
     meter::{Policed, Storms},
@@ -93,6 +94,7 @@ fn rules(variant: usize) -> Rules {
         policed: Policed::default(),
         security: Security::default(),
         storms: Storms::default(),
+        classes: Classes::default(),
     };
     Rules {
         ageing_s: 300,

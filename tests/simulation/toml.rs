@@ -8,7 +8,7 @@ use switch_core::{
 };
 
 use super::{
-    acl, guard, meter,
+    acl, classes, guard, meter,
     rules::{Accept, Membership, Port, Rules, Static},
 };
 
@@ -41,6 +41,7 @@ pub fn render(rules: &Rules) -> String {
     }
     acl::render(&mut text, &rules.acls);
     meter::render(&mut text, &rules.policers);
+    classes::render(&mut text, rules);
     text
 }
 
@@ -62,6 +63,7 @@ fn render_port(text: &mut String, rules: &Rules, index: usize, port: &Port) {
     meter::render_policed(text, &port.policed);
     meter::render_storms(text, &port.storms);
     guard::render(text, &port.security);
+    classes::render_port(text, port);
     if let Some(limit) = port.mac_limit {
         let _ = writeln!(text, "mac_limit = {limit}");
     }

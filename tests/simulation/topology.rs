@@ -7,6 +7,7 @@ use switch_core::{
 
 use super::{
     acl::Attached,
+    classes::Classes,
     guard::Security,
     meter::{Policed, Storms},
     rng::Rng,
@@ -185,6 +186,7 @@ fn port(rng: &mut Rng, rules: &Rules, name: String) -> Port {
         policed: Policed::default(),
         security: Security::default(),
         storms: Storms::default(),
+        classes: Classes::default(),
     };
     accept_something(&mut port);
     port

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use switch_core::{config::Indices, limits::HANDOFF_RING_SIZE};
 
 use super::{
-    acl,
+    acl, classes,
     frames::Stations,
     guard, meter,
     reference::Reference,
@@ -67,6 +67,8 @@ struct World {
     guards: bool,
     /// There may be policers and storm control.
     meters: bool,
+    /// There may be traffic classes and queues.
+    classes: bool,
     /// All pools and tables have room for everything.
     roomy: bool,
     frames: u64,
@@ -130,6 +132,11 @@ impl World {
         if meters {
             meter::decorate(&mut policy, &mut rules);
         }
+        let mut qos = Rng::new(plan.seed, u64::MAX - 2);
+        let classes = through_file && qos.chance(50);
+        if classes {
+            classes::decorate(&mut qos, &mut rules);
+        }
         let kind = rng.weighted(&[88, 7, 5]);
         let now = rng.pick(&[0, 1000, (1 << 27) - 50, (1 << 32) - 50]);
         let several = rng.range(2, 3);
@@ -142,6 +149,10 @@ impl World {
             workers,
             chunks: if kind == 1 {
                 rng.clone().pick(&[64, 128, 320])
+            } else if classes {
+                // A quarter of them waits, and each of two ports with up to three queues has all
+                // that it may be sent at once in one of them.
+                16_384
             } else {
                 3072
             },
@@ -161,6 +172,7 @@ impl World {
             lists,
             guards,
             meters,
+            classes,
             roomy: kind == 0,
             frames: 0,
             verbose: plan.verbose,
@@ -306,6 +318,11 @@ impl World {
         rng.choose(self.attached.keys().copied())
     }
 
+    fn has_queues(&self, port: usize) -> bool {
+        let port = self.rules.ports.get(&port);
+        port.is_some_and(|port| port.classes.scheduler.is_some())
+    }
+
     /// One queue receives.
     fn receive(&mut self, rng: &mut Rng) -> Result<(), Difference> {
         let Some(port) = self.an_attached(rng) else {
@@ -321,6 +338,8 @@ impl World {
         while rng.chance(15) {
             rooms.extend(self.an_attached(rng).map(|port| (port, rng.below(40))));
         }
+        // Where frames wait, they wait for room too: that is a matter of time, and of other tests.
+        rooms.retain(|(port, _)| !self.has_queues(*port));
         self.say(|| format!("  room {rooms:?}, {}", describe(&arrivals)));
         self.frames += arrivals.frames.len() as u64;
         let strictness = if self.roomy {
@@ -485,6 +504,9 @@ impl World {
         }
         if self.meters && rng.chance(50) {
             meter::decorate(rng, &mut rules);
+        }
+        if self.classes && rng.chance(60) {
+            classes::decorate(rng, &mut rules);
         }
         rules
     }

@@ -70,4 +70,11 @@ wrongs! {
     ColoursIgnored,
     NeverMarks,
     ReloadFillsBuckets,
+    // Traffic classes.
+    NothingIsBelieved,
+    LastPlaceDecides,
+    MapsIgnored,
+    ChecksumForgotten,
+    MarksForgotten,
+    QueuesMixed,
 }

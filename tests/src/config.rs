@@ -82,6 +82,13 @@ impl Config {
         self
     }
 
+    /// Any further tables.
+    #[must_use]
+    pub fn with(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
     fn table(mut self, kind: &str, name: &str, lines: &str) -> Self {
         // Writing to a string cannot fail.
         let _ = write!(self.text, "\n[[{kind}]]\nname = \"{name}\"\n{lines}\n");

@@ -2,7 +2,10 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::api::{AclDetail, Membership, NetworkDetail, PortDetail};
+use switch_core::engine::Class;
+
+use super::render;
+use crate::api::{AclDetail, Membership, NetworkDetail, Port, PortDetail};
 
 /// Lines of a key and a value, the values below each other.
 #[derive(Default)]
@@ -17,6 +20,13 @@ impl Page {
     fn under(&mut self, key: &str, value: impl Display) {
         // As above.
         let _ = writeln!(self.0, "  {key:<28}{value}");
+    }
+
+    fn indented(&mut self, text: &str) {
+        for line in text.lines() {
+            // As above.
+            let _ = writeln!(self.0, "  {line}");
+        }
     }
 
     fn title(&mut self, title: &str) {
@@ -71,10 +81,18 @@ pub fn port(detail: &PortDetail) -> String {
         "Addresses",
         format!("{} learnt{}", detail.fdb_entries, limit.unwrap_or_default()),
     );
+    class(&mut page, detail);
     page.title("Networks");
     for Membership { network, vid } in &detail.networks {
         page.under(network, tag(*vid));
     }
+    traffic(&mut page, port);
+    rates(&mut page, detail);
+    page.0
+}
+
+/// What was counted.
+fn traffic(page: &mut Page, port: &Port) {
     page.title("Traffic");
     for (name, value) in [
         ("rx_frames", port.rx_frames),
@@ -89,7 +107,35 @@ pub fn port(detail: &PortDetail) -> String {
         page.title("Drops");
         drops().for_each(|(reason, count)| page.under(reason, count));
     }
-    page.0
+}
+
+/// The port's policers and queues, where it has some.
+fn rates(page: &mut Page, detail: &PortDetail) {
+    if !detail.policers.is_empty() {
+        page.title("Policers");
+        page.indented(&render::policers(&detail.policers));
+    }
+    if !detail.egress_queues.is_empty() {
+        page.title("Queues at egress");
+        page.indented(&render::queues(&detail.egress_queues));
+    }
+}
+
+/// What is said of classes; nothing of a port of best effort that believes and writes nothing.
+fn class(page: &mut Page, detail: &PortDetail) {
+    let best_effort = Class::BEST_EFFORT.get();
+    if detail.class != best_effort || !detail.class_from.is_empty() {
+        let from = detail.class_from.join(", ");
+        let text = if from.is_empty() {
+            detail.class.to_string()
+        } else {
+            format!("from {from}, or else {}", detail.class)
+        };
+        page.line("Class", text);
+    }
+    if !detail.mark.is_empty() {
+        page.line("Marks", detail.mark.join(", "));
+    }
 }
 
 /// The page of a network.
@@ -161,7 +207,7 @@ fn tag(vid: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{AclPlace, AclRule, Member, Network, Port, State};
+    use crate::api::{AclPlace, AclRule, Member, Network, State};
 
     #[test]
     fn a_port() {
@@ -201,6 +247,11 @@ mod tests {
             mac_limit: Some(16),
             fdb_entries: 3,
             workers: vec![0, 1],
+            class: 3,
+            class_from: vec!["dscp".to_owned()],
+            mark: vec!["pcp".to_owned()],
+            policers: Vec::new(),
+            egress_queues: vec![render::tests::queue()],
         };
         insta::assert_snapshot!(port(&port_detail));
     }

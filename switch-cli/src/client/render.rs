@@ -5,7 +5,7 @@ use serde::Serialize;
 use switch_core::config::units::{rate_text, size_text};
 
 use crate::api::{
-    AclRule, Counter, FdbEntry, Flow, Network, Policer, Port, Reloaded, Removed, Worker,
+    AclRule, Counter, FdbEntry, Flow, Network, Policer, Port, Queue, Reloaded, Removed, Worker,
 };
 
 /// JSON for programs, and still readable.
@@ -264,6 +264,54 @@ fn fields(flow: &Flow) -> String {
     }
 }
 
+/// The tables of all that has a rate.
+pub fn qos(policers: &[Policer], queues: &[Queue]) -> String {
+    let queues = if queues.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", self::queues(queues))
+    };
+    format!("{}{queues}", self::policers(policers))
+}
+
+/// The table of queues.
+pub fn queues(queues: &[Queue]) -> String {
+    let columns = [
+        left("PORT"),
+        left("SCHEDULER"),
+        right("QUEUE"),
+        left("CLASSES"),
+        left("SERVICE"),
+        right("MIN"),
+        right("MAX"),
+        right("WAITING"),
+        right("LIMIT"),
+        right("SENT-FRAMES"),
+        right("FULL-FRAMES"),
+        right("LATE-FRAMES"),
+    ];
+    let row = |queue: &Queue| {
+        let classes: Vec<_> = queue.classes.iter().map(ToString::to_string).collect();
+        let weight = queue.weight.map(|weight| format!("weight {weight}"));
+        vec![
+            queue.port.clone(),
+            queue.scheduler.clone(),
+            queue.queue.to_string(),
+            list(&classes),
+            weight.unwrap_or_else(|| queue.service.clone()),
+            or_dash(queue.min_rate_bps.map(rate_text)),
+            or_dash(queue.max_rate_bps.or(queue.port_rate_bps).map(rate_text)),
+            size_text(queue.waiting_bytes),
+            size_text(queue.limit_bytes),
+            queue.sent_frames.to_string(),
+            queue.full_frames.to_string(),
+            queue.late_frames.to_string(),
+        ]
+    };
+    let nothing = "no queues: no port names a scheduler";
+    table(&columns, queues.iter().map(row).collect(), nothing)
+}
+
 /// The table of workers.
 pub fn workers(workers: &[Worker]) -> String {
     let columns = [
@@ -338,7 +386,7 @@ pub fn removed(removed: Removed) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::client) mod tests {
     use super::*;
     use crate::api::State;
 
@@ -513,6 +561,51 @@ mod tests {
         };
         insta::assert_snapshot!(policers(&[plain, two_rates]));
         insta::assert_snapshot!(policers(&[]));
+    }
+
+    pub(in crate::client) fn queue() -> Queue {
+        Queue {
+            port: "up0".into(),
+            scheduler: "wan".into(),
+            queue: 0,
+            classes: vec![5, 6, 7],
+            service: "strict".into(),
+            weight: None,
+            port_rate_bps: Some(1_000_000_000),
+            min_rate_bps: None,
+            max_rate_bps: Some(200_000_000),
+            limit_bytes: 131_072,
+            drop: "tail".into(),
+            waiting_frames: 0,
+            waiting_bytes: 0,
+            queued_frames: 12_345,
+            queued_bytes: 1_000_000,
+            sent_frames: 12_345,
+            sent_bytes: 1_000_000,
+            full_frames: 0,
+            late_frames: 0,
+        }
+    }
+
+    #[test]
+    fn queues_as_a_table() {
+        let strict = queue();
+        let weighted = Queue {
+            queue: 1,
+            classes: vec![0, 1, 2, 3, 4],
+            service: "weighted".into(),
+            weight: Some(4),
+            min_rate_bps: Some(50_000_000),
+            max_rate_bps: None,
+            drop: "codel".into(),
+            waiting_frames: 10,
+            waiting_bytes: 15_140,
+            full_frames: 7,
+            late_frames: 3,
+            ..strict.clone()
+        };
+        insta::assert_snapshot!(queues(&[strict, weighted]));
+        insta::assert_snapshot!(queues(&[]));
     }
 
     #[test]

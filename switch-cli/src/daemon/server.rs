@@ -93,11 +93,12 @@ pub fn router(control: Control) -> Router {
         .route("/v1/qos", get(qos))
         .route("/v1/trace", post(trace))
         .route("/v1/security", get(security))
+        .route("/v1/queues", get(queues))
         .route("/v1/reload", post(reload))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || {
-            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/security, /v1/acl, \
-                        /v1/flows, /v1/counters or /v1/workers";
+            let help = "try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/queues, /v1/security, \
+                        /v1/acl, /v1/flows, /v1/counters or /v1/workers";
             Problem::not_found("there is no such path", help)
         })
         .with_state(control)
@@ -182,6 +183,10 @@ async fn security(State(control): State<Control>) -> Answer<Vec<crate::api::Port
     control
         .call(|switch| Ok(view_security::ports(switch)))
         .await
+}
+
+async fn queues(State(control): State<Control>) -> Answer<Vec<crate::api::Queue>> {
+    control.call(|switch| Ok(view_qos::queues(switch))).await
 }
 
 async fn fdb_add(State(control): State<Control>, body: Bytes) -> Answer<()> {

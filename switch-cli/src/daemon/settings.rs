@@ -5,7 +5,10 @@ use std::{fs, io, io::IsTerminal as _, io::Read as _, path::Path};
 use switch_core::{
     config::{self, Config},
     engine::{HugePages, Options},
-    limits::{FDB_SLOTS, MAX_CHUNKS, MAX_CONFIG_SIZE, MAX_QUEUES, MAX_WORKERS, chunks_needed},
+    limits::{
+        FDB_SLOTS, MAX_CHUNKS, MAX_CONFIG_SIZE, MAX_QUEUES, MAX_WORKERS, QUEUED_CHUNKS_PER_PORT,
+        chunks_needed,
+    },
     port::core::allowed_cores,
 };
 
@@ -77,7 +80,9 @@ pub fn options(config: &Config, links: &[Link]) -> Result<Options, Failure> {
     } else {
         config.switch.cores.iter().copied().map(Some).collect()
     };
-    let by_formula = chunks_needed(workers, queues.max(QUEUES_PROVIDED_FOR));
+    let waiting = config.ports.iter().filter(|port| port.scheduler.is_some());
+    let by_formula = chunks_needed(workers, queues.max(QUEUES_PROVIDED_FOR))
+        + waiting.count() * QUEUED_CHUNKS_PER_PORT;
     Ok(Options {
         cores,
         chunks: config.switch.frames.unwrap_or(by_formula.min(MAX_CHUNKS)),

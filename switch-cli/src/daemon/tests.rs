@@ -35,6 +35,16 @@ peak_rate = "1 Gbit/s"
 name = "slow"
 rate = "8 kbit/s"
 burst = "10 kB"
+[[scheduler]]
+name = "wan"
+rate = "1 Gbit/s"
+[[scheduler.queue]]
+classes = [7]
+strict = true
+max_rate = "10 Mbit/s"
+[[scheduler.queue]]
+weight = 3
+drop = "codel"
 [[network]]
 name = "web"
 vlan = 20
@@ -51,6 +61,7 @@ name = "b"
 device = "veB"
 native = "backstage"
 trunk = ["web"]
+scheduler = "wan"
 mac_limit = 2
 allowed_macs = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
 allowed_addresses = ["10.0.0.0/8", "fd00::1"]
@@ -167,7 +178,7 @@ fn serve(socket: PathBuf, ready: &mpsc::Sender<()>, ended: &mpsc::Receiver<()>) 
 #[test]
 fn lists() {
     let world = World::new();
-    for what in ["networks", "fdb", "qos", "security"] {
+    for what in ["networks", "fdb", "qos", "security", "queues"] {
         insta::assert_snapshot!(what, world.text(&format!("/v1/{what}")));
     }
     let ports = world.get("/v1/ports");
@@ -233,7 +244,7 @@ fn what_is_not_there_is_named() {
     "#);
     insta::assert_snapshot!(world.refused("/v1/nothing"), @r"
     error: there is no such path
-    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/security, /v1/acl, /v1/flows, /v1/counters or /v1/workers
+    help: try /v1/ports, /v1/networks, /v1/fdb, /v1/qos, /v1/queues, /v1/security, /v1/acl, /v1/flows, /v1/counters or /v1/workers
     ");
     insta::assert_snapshot!(world.refused("/v1/reload"), @r"
     error: this path does not take that method

@@ -14,6 +14,7 @@ use super::{
     problem::Problem,
     switch::Switch,
     tally::Tally,
+    view_qos,
 };
 use crate::api;
 
@@ -109,6 +110,11 @@ pub fn port(switch: &Switch, name: &str) -> Result<api::PortDetail, Problem> {
         mac_limit: port_rules.mac_limit,
         fdb_entries: switch.engine.fdb().port_count(port.index),
         workers: owners.map(|worker| worker.get()).collect(),
+        class: port.config.classes.default.get(),
+        class_from: view_qos::sources(port.config.classes.sources),
+        mark: view_qos::sources(port.config.marks.places()),
+        policers: view_qos::policers_of(switch, port),
+        egress_queues: view_qos::queues_of(switch, port),
     })
 }
 

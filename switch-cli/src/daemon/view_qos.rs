@@ -1,8 +1,8 @@
 //! Quality of service as the API shows it.
 
-use switch_core::engine::{Colour, MeterRates, Policer};
+use switch_core::engine::{ClassSource, Colour, MeterRates, Policer, PortQueues, Service};
 
-use super::switch::Switch;
+use super::{port::Port, switch::Switch};
 use crate::api;
 
 /// All policers at work: those of ports, then those of networks, in the order of the file.
@@ -64,5 +64,75 @@ fn policer_of(scope: String, direction: &str, policer: &Policer) -> api::Policer
         yellow_bytes: yellow.bytes,
         red_frames: red.frames,
         red_bytes: red.bytes,
+    }
+}
+
+/// The policers of a port itself.
+pub fn policers_of(switch: &Switch, port: &Port) -> Vec<api::Policer> {
+    let scope = format!("port/{}", port.name());
+    let mut all = policers(switch);
+    all.retain(|policer| policer.scope == scope);
+    all
+}
+
+/// All queues, by port in the order of the file.
+pub fn queues(switch: &Switch) -> Vec<api::Queue> {
+    let ports = switch.ports.iter();
+    ports.flat_map(|port| queues_of(switch, port)).collect()
+}
+
+/// The queues of a port.
+pub fn queues_of(switch: &Switch, port: &Port) -> Vec<api::Queue> {
+    let queues = switch.engine.rules().qos.queues(port.index);
+    let all = queues.into_iter().flat_map(|queues| {
+        let positions = 0..queues.rules().queues.len();
+        positions.map(|position| queue_of(port.name(), queues, position))
+    });
+    all.collect()
+}
+
+/// What a list of the places of classes is in the configuration.
+pub fn sources(sources: [Option<ClassSource>; 2]) -> Vec<String> {
+    let words = sources.into_iter().flatten().map(|source| match source {
+        ClassSource::Pcp => "pcp",
+        ClassSource::Dscp => "dscp",
+    });
+    words.map(str::to_owned).collect()
+}
+
+fn queue_of(port: &str, queues: &PortQueues, position: usize) -> api::Queue {
+    let (scheduler, counters) = (queues.rules(), &queues.counters()[position]);
+    let rules = &scheduler.queues[position];
+    let (waiting_frames, waiting_bytes) = counters.waiting();
+    let (service, weight) = match rules.service {
+        Service::Strict => ("strict", None),
+        Service::Weighted(weight) => ("weighted", Some(weight)),
+    };
+    let has = |class: &u8| rules.classes & 1 << class != 0;
+    api::Queue {
+        port: port.to_owned(),
+        scheduler: scheduler.name.to_string(),
+        queue: position,
+        classes: (0..8).filter(has).collect(),
+        service: service.to_owned(),
+        weight,
+        port_rate_bps: scheduler.shaper.map(|(rate, _)| rate.bits_per_second()),
+        min_rate_bps: rules.min_rate.map(|rate| rate.bits_per_second()),
+        max_rate_bps: rules.max_rate.map(|rate| rate.bits_per_second()),
+        limit_bytes: rules.limit_bytes,
+        drop: if rules.codel.is_some() {
+            "codel"
+        } else {
+            "tail"
+        }
+        .to_owned(),
+        waiting_frames,
+        waiting_bytes,
+        queued_frames: counters.queued_frames.get(),
+        queued_bytes: counters.queued_bytes.get(),
+        sent_frames: counters.sent_frames.get(),
+        sent_bytes: counters.sent_bytes.get(),
+        full_frames: counters.full_frames.get(),
+        late_frames: counters.late_frames.get(),
     }
 }

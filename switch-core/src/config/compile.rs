@@ -392,9 +392,12 @@ fn concerns(ports: &[Option<PortRules>], policy: Option<&Policy>, qos: &Qos) -> 
         Concern {
             from_port: listed
                 || guarded
+                || qos.classes(port).is_some()
                 || any(&|network| qos.ingress(port, network).next().is_some()),
             to_port: listed
                 || policed
+                || qos.marks(port).is_some()
+                || qos.queues(port).is_some()
                 || any(&|network| qos.egress(port, network).next().is_some()),
         }
     };

@@ -27,8 +27,8 @@ pub use valid::{
     AcceptableFrames, Acl, Action, AddressSet, Addresses, Attach, AttachedAcls, Config, Device,
     Families, Fragments, HostInterface, InvalidDevice, InvalidIpPrefix, InvalidName, IpPrefix,
     MacPattern, Match, Membership, Name, Native, Network, NumberRange, Policed, Policer, Port,
-    Prefix, Protocol, Role, Rule, Security, StaticEntry, Switch, Tagged, TcpFlags, TransportMatch,
-    Trunk,
+    Prefix, Protocol, Role, Rule, Scheduler, Security, StaticEntry, Switch, Tagged, TcpFlags,
+    TransportMatch, Trunk,
 };
 
 use report::{Problem, Problems};

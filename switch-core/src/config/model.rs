@@ -10,8 +10,8 @@ use super::{
     reader::{Field, Table, Value, Wrong, as_number, as_text, one_of, wrong_type},
     report::{Code, Problem, Problems, Span, printable},
     shape::{
-        ACL, ADDRESS_SET, NETWORK, POLICER, PORT, PORT_SET, STATIC, SWITCH, Shape, TABLES,
-        TRUNK_ENTRY,
+        ACL, ADDRESS_SET, CLASS_MAP, NETWORK, POLICER, PORT, PORT_SET, SCHEDULER, STATIC, SWITCH,
+        Shape, TABLES, TRUNK_ENTRY,
     },
     units,
     valid::{
@@ -28,10 +28,14 @@ use crate::{
 };
 
 mod acl;
+mod classes;
 mod qos;
+mod scheduler;
 
 pub(super) use acl::{Acl, Item, Rule, Set, Several};
+pub(super) use classes::{ClassMap, Classes};
 pub(super) use qos::{Policed, Policer};
+pub(super) use scheduler::{Drop, Queue, Scheduler};
 
 /// A file.
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ pub(super) struct Document {
     pub(super) acls: Vec<Acl>,
     pub(super) address_sets: Vec<Set<Prefix>>,
     pub(super) port_sets: Vec<Set<NumberRange>>,
+    pub(super) schedulers: Vec<Scheduler>,
+    pub(super) class_maps: Vec<ClassMap>,
 }
 
 /// `[switch]`.
@@ -105,6 +111,7 @@ pub(super) struct Port {
     pub(super) bpdus: Field<bool>,
     /// By kind; none: as many as there are.
     pub(super) storm: [Field<Option<StormRate>>; Kind::ALL.len()],
+    pub(super) classes: Classes,
 }
 
 /// The keys of storm control, in the order of [`Kind::ALL`].
@@ -176,6 +183,12 @@ pub(super) fn read(document: &DeTable<'_>, problems: &mut Problems) -> Document 
             }),
             "port_set" => for_each_table(&PORT_SET, key, value, problems, |span, table| {
                 read.port_sets.push(acl::port_set(span, table));
+            }),
+            "class_map" => for_each_table(&CLASS_MAP, key, value, problems, |span, table| {
+                read.class_maps.push(classes::class_map(span, table));
+            }),
+            "scheduler" => for_each_table(&SCHEDULER, key, value, problems, |span, table| {
+                read.schedulers.push(scheduler::scheduler(span, table));
             }),
             _ => {
                 let problem = unknown_table(key, value, problems);
@@ -368,6 +381,7 @@ fn port(span: Span, table: &mut Table<'_, '_>) -> Port {
                 units::storm_rate(key, &units::text(&PORT, key, value)?)
             })
         }),
+        classes: classes::classes(table),
     }
 }
 

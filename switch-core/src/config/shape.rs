@@ -79,6 +79,11 @@ pub(super) const PORT: Shape = Shape {
         ("broadcast_limit", "\"1000 frames/s\""),
         ("multicast_limit", "\"1000 frames/s\""),
         ("unknown_unicast_limit", "\"10 Mbit/s\""),
+        ("class", "1"),
+        ("class_from", "[\"dscp\", \"pcp\"]"),
+        ("class_map", "\"campus\""),
+        ("mark", "[\"pcp\"]"),
+        ("scheduler", "\"wan\""),
     ],
 };
 
@@ -158,8 +163,52 @@ pub(super) const RULE: Shape = Shape {
     ],
 };
 
+pub(super) const CLASS_MAP: Shape = Shape {
+    header: "[[class_map]]",
+    keys: &[
+        ("name", "\"campus\""),
+        ("from_pcp", "[1, 0, 2, 3, 4, 5, 6, 7]"),
+        ("from_dscp", "[{ dscp = [44, 46], class = 6 }]"),
+        ("to_pcp", "[1, 0, 2, 3, 4, 5, 6, 7]"),
+        ("to_dscp", "[8, 0, 18, 26, 34, 46, 48, 56]"),
+    ],
+};
+
+pub(super) const DSCP_CLASS: Shape = Shape {
+    header: "[[class_map.from_dscp]]",
+    keys: &[("dscp", "46"), ("class", "6")],
+};
+
+pub(super) const SCHEDULER: Shape = Shape {
+    header: "[[scheduler]]",
+    keys: &[
+        ("name", "\"wan\""),
+        ("rate", "\"1 Gbit/s\""),
+        ("burst", "\"64 KiB\""),
+        (
+            "queue",
+            "[{ classes = [7], strict = true }, { weight = 1 }]",
+        ),
+    ],
+};
+
+pub(super) const QUEUE: Shape = Shape {
+    header: "[[scheduler.queue]]",
+    keys: &[
+        ("classes", "[6, 7]"),
+        ("strict", "true"),
+        ("weight", "4"),
+        ("min_rate", "\"10 Mbit/s\""),
+        ("max_rate", "\"100 Mbit/s\""),
+        ("limit", "\"256 KiB\""),
+        ("drop", "\"codel\""),
+        ("target_ms", "5"),
+        ("interval_ms", "100"),
+    ],
+};
+
 /// The tables that a file consists of, under the names of their keys.
-pub(super) const TABLES: [(&str, &Shape); 8] = [
+pub(super) const TABLES: [(&str, &Shape); 10] = [
     ("switch", &SWITCH),
     ("network", &NETWORK),
     ("port", &PORT),
@@ -168,4 +217,6 @@ pub(super) const TABLES: [(&str, &Shape); 8] = [
     ("acl", &ACL),
     ("address_set", &ADDRESS_SET),
     ("port_set", &PORT_SET),
+    ("scheduler", &SCHEDULER),
+    ("class_map", &CLASS_MAP),
 ];

@@ -194,7 +194,8 @@ fn duplicate(text: &str, at: &Span) -> (String, String) {
     }
     let message = format!("`{name}` is there already");
     match name.as_str() {
-        "network" | "port" | "static" | "policer" | "acl" | "address_set" | "port_set" => {
+        "network" | "port" | "static" | "policer" | "scheduler" | "class_map" | "acl"
+        | "address_set" | "port_set" => {
             let help =
                 format!("there can be several: write `[[{name}]]`, in double brackets, each time");
             (message, help)

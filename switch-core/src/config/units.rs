@@ -119,6 +119,17 @@ pub(super) fn burst(key: &str, text: &str) -> Result<Burst, Wrong> {
     })
 }
 
+/// Reads what a queue holds at most.
+pub(super) fn limit(key: &str, text: &str) -> Result<u64, Wrong> {
+    let bytes = size(key, text)?;
+    if (Burst::MIN.bytes()..=Burst::MAX.bytes()).contains(&bytes) {
+        return Ok(bytes);
+    }
+    let message = format!("`{key}` cannot be \"{}\"", printable(text));
+    let help = "use a size from \"10 kB\", in which the longest frame fits, to \"1 GiB\"";
+    Err(Wrong::range(message, help))
+}
+
 /// Reads a number of bytes.
 pub(super) fn size(key: &str, text: &str) -> Result<u64, Wrong> {
     let (number, unit) = split(text);

@@ -6,7 +6,7 @@
 use std::{borrow::Borrow, fmt, net::IpAddr, num::NonZero, str::FromStr, sync::Arc};
 
 use crate::{
-    qos::storm::StormRates,
+    qos::{classes::ClassRules, remark::MarkRules, storm::StormRates},
     wire::{
         ethernet::Mac,
         vlan::{Tpid, Vid},
@@ -20,7 +20,7 @@ pub use acl::{
     Acl, Action, AddressSet, Addresses, Families, Fragments, MacPattern, Match, NumberRange,
     Prefix, Protocol, Rule, TcpFlags, TransportMatch,
 };
-pub use qos::{Policed, Policer};
+pub use qos::{Policed, Policer, Scheduler};
 
 /// The whole configuration of one switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub acls: Vec<Acl>,
     /// The sets of addresses that their rules name, in the order of the file.
     pub address_sets: Vec<AddressSet>,
+    /// The schedulers, in the order of the file.
+    pub schedulers: Vec<Scheduler>,
 }
 
 impl Config {
@@ -140,6 +142,12 @@ pub struct Port {
     pub acls: AttachedAcls,
     /// What may come from this port at all.
     pub security: Security,
+    /// The traffic class of frames that come from it.
+    pub classes: ClassRules,
+    /// What is written into frames that leave by it.
+    pub marks: MarkRules,
+    /// How frames to it wait; none: they do not.
+    pub scheduler: Option<Name>,
 }
 
 /// What a port may say about itself.

@@ -24,19 +24,30 @@ use crate::{
 };
 
 mod acl;
+mod classes;
 mod port;
 mod qos;
 mod rule;
+mod scheduler;
 mod trunk;
 
 /// Checks a whole document. The result holds if no problem was found.
 pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> Config {
     let switch = switch(&document.switch, problems);
     let policers = qos::policers(&document.policers, problems);
+    let schedulers = scheduler::schedulers(&document.schedulers, problems);
+    let class_maps = classes::class_maps(&document.class_maps, problems);
     let (networks, directory) = networks(&document.networks, &policers, problems);
     let lists = acl::lists(document, &directory, problems);
     let networks = acl::attach_to_networks(networks, document, &lists, problems);
-    let ports = port::ports(&document.ports, &directory, &policers, &lists, problems);
+    let parts = port::Parts {
+        directory: &directory,
+        policers: &policers,
+        lists: &lists,
+        class_maps: &class_maps,
+        schedulers: &schedulers,
+    };
+    let ports = port::ports(&document.ports, &parts, problems);
     let statics = statics(&document.statics, &directory, &ports, problems);
     let ports = ports.into_iter().filter_map(|(_, port)| port).collect();
     Config {
@@ -47,6 +58,7 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
         policers: policers.valid,
         acls: lists.acls,
         address_sets: lists.address_sets,
+        schedulers: schedulers.valid,
     }
 }
 

@@ -152,13 +152,13 @@ impl Egress<'_> {
         position: usize,
         exit: Exit,
     ) -> Result<(), DropReason> {
-        let Notes { inspected, colours } = self.notes;
+        let Notes { inspected, marks } = self.notes;
         let (context, network) = (self.context, entry.destination.network());
         policy::leave(context, inspected, position, exit.port, network)?;
         let region: &Region = self.cache.region();
         prepare(frame, region, entry, exit)?;
-        let colour = qos::colour_of(colours, position, entry);
-        qos::leave(context, region, frame, entry, exit, colour)
+        let mark = qos::mark_of(marks, position, entry);
+        qos::leave(context, region, frame, entry, exit, mark)
     }
 
     /// Sends a frame to every port of its network that may have it. The frame itself goes to the

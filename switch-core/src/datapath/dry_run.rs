@@ -107,6 +107,8 @@ impl Stage {
             | R::PolicedToPort
             | R::NoFreeFrame
             | R::HandoffFull
+            | R::QueueFull
+            | R::QueueLate
             | R::TxRingFull
             | R::TxError => Self::Leave,
         }

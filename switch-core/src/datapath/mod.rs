@@ -65,14 +65,14 @@ struct Received<'a> {
 /// and without policy it costs nothing but its place on the stack.
 struct Notes {
     inspected: policy::Inspected,
-    colours: qos::Colours,
+    marks: qos::Marks,
 }
 
 impl Notes {
     fn new() -> Self {
         Self {
             inspected: policy::Inspected::new(),
-            colours: qos::Colours::new(),
+            marks: qos::Marks::new(),
         }
     }
 }
@@ -135,7 +135,7 @@ fn apply_policy(
 ) {
     let inspected = &mut notes.inspected;
     policy::enter(context, ingress, burst, region, entries, inspected);
-    qos::enter(context, ingress, burst, entries, &mut notes.colours);
+    qos::enter(context, ingress, burst, region, entries, &mut notes.marks);
 }
 
 /// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames

@@ -1,7 +1,8 @@
-//! Stage 5, and what belongs to it at egress: who may use how much.
+//! Stage 5, and what belongs to it at egress: who may use how much, and who goes first.
 //!
-//! A frame's colour goes with it from where it comes in to where it leaves, beside the entries:
-//! without policers there are no colours.
+//! A frame's class and colour go with it from where it comes in to where it leaves, beside the
+//! entries: without QoS there are none. From there the class goes on with the frame itself, in its
+//! note, to the worker that has the queues of the port.
 
 use arrayvec::ArrayVec;
 
@@ -11,34 +12,69 @@ use crate::{
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, Region},
     qos::{
+        classes::Class,
         meter::Colour,
+        remark::set_dscp,
         storm::{Kind, Storm},
     },
-    wire::vlan::{DEI_MASK, DEI_POSITION},
+    wire::{
+        ethernet::ETHERNET_HEADER_SIZE,
+        vlan::{DEI_MASK, PCP_MASK, PCP_POSITION, PCP_SHIFT, TAG_SIZE},
+    },
 };
 
-/// The colours of the frames of a burst, in their order; empty where they have none but what they
-/// came with.
-pub(super) type Colours = ArrayVec<Colour, BURST>;
+/// What is thought of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    class: Class,
+    colour: Colour,
+}
 
-/// Polices what came from a port. Frames that an earlier stage has dropped use nothing up.
+impl Mark {
+    /// Of a frame of a port of which nothing is believed: best effort, and what the tag says of its
+    /// drop eligibility (802.1Q-2022, 6.9.3).
+    fn of(entry: &Entry) -> Self {
+        let colour = match entry.tag {
+            Some(tag) if tag.tci().dei() => Colour::Yellow,
+            _ => Colour::Green,
+        };
+        Self {
+            class: Class::BEST_EFFORT,
+            colour,
+        }
+    }
+}
+
+/// The marks of the frames of a burst, in their order; empty where they have none but what they
+/// came with.
+pub(super) type Marks = ArrayVec<Mark, BURST>;
+
+/// Polices what came from a port, and says which class it is of. Frames that an earlier stage has
+/// dropped use nothing up.
 pub(super) fn enter(
     context: &Context<'_>,
     ingress: PortIndex,
     burst: &Burst,
+    region: &Region,
     entries: &mut [Entry],
-    colours: &mut Colours,
+    marks: &mut Marks,
 ) {
     let qos = &context.snapshot.rules.qos;
-    if !qos.has_ingress() {
+    let classes = qos.classes(ingress);
+    if !qos.has_ingress() && classes.is_none() {
         return;
     }
     for (frame, entry) in burst.iter().zip(entries) {
-        let mut colour = colour_received(entry);
+        let mut mark = Mark::of(entry);
         if entry.is_undecided() {
+            if let Some(classes) = classes {
+                let tag = entry.tag.map(|tag| tag.tci());
+                let (ethertype, payload) = behind_tag(region.head(frame), tag.is_some());
+                mark.class = classes.classify(tag, ethertype, payload);
+            }
             for policer in qos.ingress(ingress, entry.destination.network()) {
-                match policer.police(context.worker, context.now_ns, frame.size(), colour) {
-                    Ok(after) => colour = after,
+                match policer.police(context.worker, context.now_ns, frame.size(), mark.colour) {
+                    Ok(after) => mark.colour = after,
                     Err(_) => {
                         entry.drop(DropReason::PolicedFromPort);
                         break;
@@ -46,7 +82,7 @@ pub(super) fn enter(
                 }
             }
         }
-        colours.push(colour);
+        marks.push(mark);
     }
 }
 
@@ -76,21 +112,13 @@ pub(super) fn admit(
     }
 }
 
-/// The colour of the frame at this position when it is about to leave.
-pub(super) fn colour_of(colours: &Colours, position: usize, entry: &Entry) -> Colour {
-    let policed = colours.get(position).copied();
-    policed.unwrap_or_else(|| colour_received(entry))
+/// The mark of the frame at this position when it is about to leave.
+pub(super) fn mark_of(marks: &Marks, position: usize, entry: &Entry) -> Mark {
+    let given = marks.get(position).copied();
+    given.unwrap_or_else(|| Mark::of(entry))
 }
 
-/// What the tag says of its drop eligibility (802.1Q-2022, 6.9.3).
-fn colour_received(entry: &Entry) -> Colour {
-    match entry.tag {
-        Some(tag) if tag.tci().dei() => Colour::Yellow,
-        _ => Colour::Green,
-    }
-}
-
-/// Polices what is to go to a port, with the tag that it leaves with, if any.
+/// Polices what is to go to a port, and marks it, with the tag that it leaves with, if any.
 ///
 /// # Errors
 /// When it is over the rate.
@@ -100,18 +128,49 @@ pub(super) fn leave(
     frame: &mut Frame,
     entry: &Entry,
     exit: Exit,
-    mut colour: Colour,
+    mut mark: Mark,
 ) -> Result<(), DropReason> {
     let qos = &context.snapshot.rules.qos;
     for policer in qos.egress(exit.port, entry.destination.network()) {
-        colour = policer
-            .police(context.worker, context.now_ns, frame.size(), colour)
+        mark.colour = policer
+            .police(context.worker, context.now_ns, frame.size(), mark.colour)
             .map_err(|_| DropReason::PolicedToPort)?;
     }
-    if exit.tag.is_some() && colour == Colour::Yellow {
+    let tagged = exit.tag.is_some();
+    if tagged && mark.colour == Colour::Yellow {
         // 802.1Q-2022, 6.9.3: drop eligible.
         let head = region.head_mut(frame);
-        *head.get_mut(DEI_POSITION).ok_or(DropReason::Truncated)? |= DEI_MASK;
+        *head.get_mut(PCP_POSITION).ok_or(DropReason::Truncated)? |= DEI_MASK;
+    }
+    if let Some(rules) = qos.marks(exit.port) {
+        if let Some(pcp) = rules.pcp(mark.class).filter(|_| tagged) {
+            let head = region.head_mut(frame);
+            let byte = head.get_mut(PCP_POSITION).ok_or(DropReason::Truncated)?;
+            *byte = *byte & !PCP_MASK | pcp << PCP_SHIFT;
+        }
+        if let Some(dscp) = rules.dscp(mark.class) {
+            let head = region.head_mut(frame);
+            let (ethertype, _) = behind_tag(head, tagged);
+            let payload = head.get_mut(payload_position(tagged)..);
+            set_dscp(ethertype, payload.unwrap_or_default(), dscp);
+        }
+    }
+    if qos.queues(exit.port).is_some() {
+        region.set_note(frame, mark.class.get());
     }
     Ok(())
+}
+
+/// Where the payload of a frame with or without a tag begins.
+fn payload_position(tagged: bool) -> usize {
+    ETHERNET_HEADER_SIZE + if tagged { TAG_SIZE } else { 0 }
+}
+
+/// The EtherType and the payload of a frame with or without a tag; 0 and nothing of a stump.
+fn behind_tag(head: &[u8], tagged: bool) -> (u16, &[u8]) {
+    let position = payload_position(tagged);
+    match head.get(position - 2..) {
+        Some([high, low, payload @ ..]) => (u16::from_be_bytes([*high, *low]), payload),
+        _ => (0, &[]),
+    }
 }

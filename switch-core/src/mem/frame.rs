@@ -55,6 +55,11 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// Bytes in front of every frame that are never frame bytes and never a link's: its note.
+const NOTE_SIZE: u32 = 1;
+
+const _: () = assert!(size_of::<Link>() + NOTE_SIZE as usize <= CHUNK_LINK_SIZE);
+
 /// The place of a further segment, as it is written at a chunk's start.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -264,6 +269,32 @@ impl Region {
         frame.0 += ONE_SEGMENT + ((tail.size() as u64) << SIZE_SHIFT);
         let _moved_into_the_chain = tail;
         Ok(())
+    }
+
+    /// Notes something about a frame that is about to go elsewhere, in the byte in front of it: on
+    /// the cache line where a tag was pushed or popped, and nothing to carry for frames without.
+    /// The note stays until the frame's start moves.
+    #[inline]
+    pub fn set_note(&self, frame: &mut Frame, note: u8) {
+        let place = self.note_place(frame);
+        // SAFETY: the byte is in the frame's own chunk, and nobody else reads or writes that as
+        // long as the handle is borrowed uniquely.
+        unsafe { place.write(note) };
+    }
+
+    /// What was noted about the frame; whatever was there before, where nothing was.
+    #[must_use]
+    #[inline]
+    pub fn note(&self, frame: &Frame) -> u8 {
+        let place = self.note_place(frame);
+        // SAFETY: as for `set_note`; the whole region is initialised memory.
+        unsafe { place.read() }
+    }
+
+    /// The place of the note. Frames begin behind the link, so that it is in their chunk.
+    #[inline]
+    fn note_place(&self, frame: &Frame) -> NonNull<u8> {
+        self.in_chunk(frame.start() - NOTE_SIZE)
     }
 
     fn link(&self, chunk: ChunkAddress) -> NonNull<Link> {

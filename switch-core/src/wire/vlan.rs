@@ -5,9 +5,13 @@ use std::{fmt, num::NonZero};
 /// Bytes of one tag: TPID and TCI.
 pub const TAG_SIZE: usize = 4;
 
-/// The byte of a tagged frame that has the drop eligible indicator.
-pub const DEI_POSITION: usize = 14;
-/// Its bit there.
+/// The byte of a tagged frame that has the priority code point and the drop eligible indicator.
+pub const PCP_POSITION: usize = 14;
+/// The bits of the priority code point there.
+pub const PCP_MASK: u8 = 0xe0;
+/// Where the lowest of them is.
+pub const PCP_SHIFT: u32 = PCP_MASK.trailing_zeros();
+/// The bit of the drop eligible indicator there.
 pub const DEI_MASK: u8 = 0x10;
 
 /// A VLAN identifier from 1 to 4094 (802.1Q-2022, Table 9-2).

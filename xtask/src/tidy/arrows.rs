@@ -15,7 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["config"],
     &["datapath"],
     &["express"],
-    &["handoff", "publish"],
+    &["handoff", "publish", "egress"],
     &["worker"],
     &["engine"],
 ];

@@ -1,4 +1,4 @@
-//! From policers by name to policers at work, each place with one of its own.
+//! From policers and schedulers by name to policers and queues at work, each place with its own.
 
 use std::sync::Arc;
 
@@ -6,10 +6,12 @@ use super::Builder;
 use crate::{
     config::{
         snapshot::qos::{Policers, Qos},
-        valid::{Name, Policed},
+        valid::{Name, Policed, Port},
     },
     qos::{
         policer::{Policer, PolicerRules},
+        queues::PortQueues,
+        scheduler::SchedulerRules,
         storm::Storm,
     },
 };
@@ -30,25 +32,46 @@ impl Builder<'_> {
         let from = |policed: &Policed| policed.from_port.clone();
         let to = |policed: &Policed| policed.to_port.clone();
         Qos {
+            classes: self.by_port(|port| {
+                let rules = &port.classes;
+                rules.say_something().then(|| rules.clone())
+            }),
+            marks: self.by_port(|port| {
+                let rules = &port.marks;
+                rules.write_something().then(|| rules.clone())
+            }),
+            queues: self.by_port(|port| self.queues(port)),
             from_port: self.policers(ports().map(|(index, policed)| (index, from(policed)))),
             to_port: self.policers(ports().map(|(index, policed)| (index, to(policed)))),
             from_network: self.policers(networks().map(|(index, policed)| (index, from(policed)))),
             to_network: self.policers(networks().map(|(index, policed)| (index, to(policed)))),
-            storms: self.storms(),
+            storms: self.by_port(|port| Storm::new(port.security.storm).map(Arc::new)),
         }
     }
 
-    /// Storm control of each port that has some, as long as the last of them.
-    fn storms(&self) -> Box<[Option<Arc<Storm>>]> {
-        let mut storms = Vec::new();
+    /// What `of` says of ports, by port, as long as the last that it says something of.
+    fn by_port<T: Clone>(&self, of: impl Fn(&Port) -> Option<T>) -> Box<[Option<T>]> {
+        let mut all = Vec::new();
         for port in &self.config.ports {
-            let index = self.port(&port.name).get();
-            if let Some(storm) = Storm::new(port.security.storm) {
-                storms.resize(storms.len().max(index + 1), None);
-                storms[index] = Some(Arc::new(storm));
+            if let Some(one) = of(port) {
+                let index = self.port(&port.name).get();
+                all.resize(all.len().max(index + 1), None);
+                all[index] = Some(one);
             }
         }
-        storms.into()
+        all.into()
+    }
+
+    /// The queues of a port.
+    fn queues(&self, port: &Port) -> Option<Arc<PortQueues>> {
+        let named = port.scheduler.as_ref()?;
+        let mut schedulers = self.config.schedulers.iter();
+        let scheduler = schedulers.find(|scheduler| scheduler.name == *named)?;
+        Some(Arc::new(PortQueues::new(SchedulerRules {
+            name: scheduler.name.clone().into(),
+            shaper: scheduler.shaper,
+            queues: scheduler.queues.as_slice().into(),
+        })))
     }
 
     /// A policer for each place that names one, as long as the last of them.

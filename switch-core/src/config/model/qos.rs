@@ -5,7 +5,7 @@ use crate::{
     config::{
         reader::{Field, Table},
         report::Span,
-        shape::POLICER,
+        shape::{POLICER, Shape},
         units,
         valid::Name,
     },
@@ -45,29 +45,30 @@ const ACTIONS: [(&str, Action); 3] = [
 ];
 
 pub(super) fn policer(span: Span, table: &mut Table<'_, '_>) -> Policer {
-    let mut rate = |key| {
-        table.field(key, |value| {
-            units::rate(key, &units::text(&POLICER, key, value)?)
-        })
-    };
-    let (committed, peak) = (rate("rate"), rate("peak_rate"));
-    let mut burst = |key| {
-        table.field(key, |value| {
-            units::burst(key, &units::text(&POLICER, key, value)?)
-        })
-    };
     Policer {
         span,
-        rate: committed,
-        burst: burst("burst"),
-        excess_burst: burst("excess_burst"),
-        peak_rate: peak,
-        peak_burst: burst("peak_burst"),
+        rate: rate(&POLICER, table, "rate"),
+        burst: burst(&POLICER, table, "burst"),
+        excess_burst: burst(&POLICER, table, "excess_burst"),
+        peak_rate: rate(&POLICER, table, "peak_rate"),
+        peak_burst: burst(&POLICER, table, "peak_burst"),
         name: table.text("name", |text| name("name", text)),
         colour_aware: table.boolean("colour_aware"),
         exceed: table.choice("exceed", &ACTIONS),
         violate: table.choice("violate", &ACTIONS),
     }
+}
+
+pub(super) fn rate(shape: &Shape, table: &mut Table<'_, '_>, key: &'static str) -> Field<Rate> {
+    table.field(key, |value| {
+        units::rate(key, &units::text(shape, key, value)?)
+    })
+}
+
+pub(super) fn burst(shape: &Shape, table: &mut Table<'_, '_>, key: &'static str) -> Field<Burst> {
+    table.field(key, |value| {
+        units::burst(key, &units::text(shape, key, value)?)
+    })
 }
 
 pub(super) fn policed(table: &mut Table<'_, '_>) -> Policed {

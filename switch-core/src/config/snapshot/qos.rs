@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::Ruleset;
 use crate::{
     limits::{NetworkIndex, PortIndex},
-    qos::{policer::Policer, storm::Storm},
+    qos::{
+        classes::ClassRules, policer::Policer, queues::PortQueues, remark::MarkRules, storm::Storm,
+    },
 };
 
 /// By index, the policer of a port or a network; none past the end.
@@ -24,6 +26,13 @@ pub struct Qos {
     pub to_network: Policers,
     /// By port, how much of what goes to all it may send; none past the end.
     pub storms: Box<[Option<Arc<Storm>>]>,
+    /// By port, what is believed of the class of frames that come from it; none where nothing is,
+    /// and past the end.
+    pub classes: Box<[Option<ClassRules>]>,
+    /// By port, what is written into frames that leave by it; none where nothing is.
+    pub marks: Box<[Option<MarkRules>]>,
+    /// By port, its queues; none past the end.
+    pub queues: Box<[Option<Arc<PortQueues>>]>,
 }
 
 impl Qos {
@@ -45,6 +54,9 @@ impl Qos {
             from_network: own(&self.from_network),
             to_network: own(&self.to_network),
             storms: storms.collect(),
+            classes: self.classes.clone(),
+            marks: self.marks.clone(),
+            queues: self.queues.clone(),
         }
     }
 
@@ -54,10 +66,32 @@ impl Qos {
         !self.from_port.is_empty() || !self.from_network.is_empty()
     }
 
-    /// Whether nothing is policed.
+    /// Whether there is nothing of all this.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.has_ingress() && self.to_port.is_empty() && self.to_network.is_empty()
+        let policed = self.has_ingress() || !self.to_port.is_empty() || !self.to_network.is_empty();
+        !policed && self.classes.is_empty() && self.marks.is_empty() && self.queues.is_empty()
+    }
+
+    /// What is believed of the class of frames that come from a port.
+    #[must_use]
+    #[inline]
+    pub fn classes(&self, port: PortIndex) -> Option<&ClassRules> {
+        self.classes.get(port.get())?.as_ref()
+    }
+
+    /// What is written into frames that leave by a port.
+    #[must_use]
+    #[inline]
+    pub fn marks(&self, port: PortIndex) -> Option<&MarkRules> {
+        self.marks.get(port.get())?.as_ref()
+    }
+
+    /// The queues of a port.
+    #[must_use]
+    #[inline]
+    pub fn queues(&self, port: PortIndex) -> Option<&Arc<PortQueues>> {
+        self.queues.get(port.get())?.as_ref()
     }
 
     /// Storm control of a port.
@@ -95,8 +129,8 @@ fn at(policers: &Policers, index: usize) -> Option<&Policer> {
 }
 
 impl Ruleset {
-    /// Lets policers and storm control of the same places and rules go on where those of `before`
-    /// are: with what is in their buckets, and what they have counted.
+    /// Lets policers, storm control and queues of the same places and rules go on where those of
+    /// `before` are: with what is in them, and what they have counted.
     pub fn keep_policers(&mut self, before: &Self) {
         let port = |rules: &Self, index: usize| {
             let port = rules.ports.get(index)?.as_ref();
@@ -113,6 +147,13 @@ impl Ruleset {
         keep(&mut qos.to_port, &before.qos.to_port, rules, same_port);
         let rates = |storm: &Storm| *storm.rates();
         keep(&mut qos.storms, &before.qos.storms, rates, same_port);
+        let rules_of_queues = |queues: &PortQueues| queues.rules().clone();
+        keep(
+            &mut qos.queues,
+            &before.qos.queues,
+            rules_of_queues,
+            same_port,
+        );
         let same_network = |index| network(self, index) == network(before, index);
         keep(
             &mut qos.from_network,

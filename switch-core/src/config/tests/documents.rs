@@ -3,7 +3,7 @@
 
 use crate::config::{
     parse,
-    shape::{RULE, TABLES},
+    shape::{DSCP_CLASS, QUEUE, RULE, TABLES},
 };
 
 const MANUAL: &str = include_str!("../../../../docs/configuration.md");
@@ -42,7 +42,12 @@ fn every_example_loads() {
 
 #[test]
 fn the_manual_names_every_key() {
-    for (_, shape) in TABLES.into_iter().chain([("rule", &RULE)]) {
+    let nested = [
+        ("rule", &RULE),
+        ("queue", &QUEUE),
+        ("from_dscp", &DSCP_CLASS),
+    ];
+    for (_, shape) in TABLES.into_iter().chain(nested) {
         let (_, section) = MANUAL
             .split_once(&format!("\n## `{}`", shape.header))
             .unwrap_or_else(|| panic!("the manual has a section {}", shape.header));

@@ -865,6 +865,113 @@ rate = "200 Mbit/s"
 "#,
 }
 
+// Classes and queues.
+mistakes! {
+    scheduler_without_queue: r#"
+[[scheduler]]
+name = "wan"
+rate = "1 Gbit/s"
+"#,
+    scheduler_classes: r#"
+[[scheduler]]
+name = "wan"
+
+[[scheduler.queue]]
+classes = [6, 7, 8]
+
+[[scheduler.queue]]
+classes = [5, 6]
+"#,
+    scheduler_two_rests: r#"
+[[scheduler]]
+name = "wan"
+
+[[scheduler.queue]]
+weight = 2
+
+[[scheduler.queue]]
+weight = 1
+"#,
+    scheduler_contradictions: r#"
+[[scheduler]]
+name = "wan"
+burst = "64 KiB"
+
+[[scheduler.queue]]
+classes = [7]
+strict = true
+weight = 4
+min_rate = "20 Mbit/s"
+max_rate = "10 Mbit/s"
+
+[[scheduler.queue]]
+limit = "1 kB"
+target_ms = 5
+"#,
+    scheduler_minimum_above_rate: r#"
+[[scheduler]]
+name = "wan"
+rate = "100 Mbit/s"
+
+[[scheduler.queue]]
+classes = [7]
+min_rate = "60 Mbit/s"
+
+[[scheduler.queue]]
+min_rate = "60 Mbit/s"
+"#,
+    scheduler_is_no_list: r#"
+[[scheduler]]
+name = "wan"
+queue = 8
+"#,
+    class_maps: r#"
+[[class_map]]
+name = "campus"
+from_pcp = [0, 1, 2]
+to_dscp = [8, 0, 18, 26, 34, 46, 48, 64]
+
+[[class_map.from_dscp]]
+dscp = [44, 46]
+class = 8
+
+[[class_map.from_dscp]]
+dscp = 46
+class = 5
+
+[[class_map.from_dscp]]
+dscp = 12
+
+[[network]]
+name = "web"
+
+[[port]]
+name = "guest-a"
+device = "veA"
+network = "web"
+class_map = "campsu"
+class_from = ["pcp"]
+
+[[port]]
+name = "guest-b"
+device = "veB"
+network = "web"
+class_map = "campus"
+"#,
+    port_classes: r#"
+[[network]]
+name = "web"
+
+[[port]]
+name = "guest-a"
+device = "veA"
+network = "web"
+class = 8
+class_from = ["dscp", "cos", "dscp"]
+scheduler = "wan"
+"#,
+}
+
 #[test]
 fn bytes_that_are_no_text() {
     let report = decode("switch.toml", b"[switch]\nworkers = 2 # \xffff\n").expect_err("no UTF-8");

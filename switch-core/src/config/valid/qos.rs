@@ -1,7 +1,12 @@
 //! Quality of service: who may use how much.
 
 use super::Name;
-use crate::qos::{meter::MeterRates, policer::Action};
+use crate::qos::{
+    bucket::{Burst, Rate},
+    meter::MeterRates,
+    policer::Action,
+    scheduler::QueueRules,
+};
 
 /// `[[policer]]`: what may pass, wherever a port or network names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,4 +30,15 @@ pub struct Policed {
     pub from_port: Option<Name>,
     /// Of frames that the switch sends to the port, or to the network's ports together.
     pub to_port: Option<Name>,
+}
+
+/// `[[scheduler]]`: how frames wait for a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheduler {
+    /// The name, unique among schedulers.
+    pub name: Name,
+    /// What the port sends at most, and at once; none: what the device takes.
+    pub shaper: Option<(Rate, Burst)>,
+    /// The queues, at least one, in the order of the file. Each class is in one of them.
+    pub queues: Vec<QueueRules>,
 }

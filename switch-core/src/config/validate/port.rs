@@ -5,8 +5,8 @@ use std::num::NonZero;
 use serde_spanned::Spanned;
 
 use super::{
-    Directory, Known, Seen, Vlan, acl::Lists, check_count, missing, owner, qos::Policers, trunk,
-    unique_name,
+    Directory, Known, Seen, Vlan, acl::Lists, check_count, classes::ClassMaps, missing, owner,
+    qos::Policers, scheduler::Schedulers, trunk, unique_name,
 };
 use crate::{
     config::{
@@ -20,7 +20,11 @@ use crate::{
         },
     },
     limits,
-    qos::storm::{FrameRate, StormRate, StormRates},
+    qos::{
+        classes::ClassRules,
+        remark::MarkRules,
+        storm::{FrameRate, StormRate, StormRates},
+    },
     wire::ethernet::Mac,
 };
 
@@ -32,12 +36,19 @@ struct Taken<'m> {
     macs: Seen<Mac>,
 }
 
+/// What a port may name.
+pub(super) struct Parts<'d, 'm> {
+    pub(super) directory: &'d Directory<'m>,
+    pub(super) policers: &'d Policers<'m>,
+    pub(super) lists: &'d Lists<'m>,
+    pub(super) class_maps: &'d ClassMaps<'m>,
+    pub(super) schedulers: &'d Schedulers<'m>,
+}
+
 /// All ports whose names are unique; none in place of a port with errors.
 pub(super) fn ports<'m>(
     written: &'m [model::Port],
-    directory: &Directory<'_>,
-    policers: &Policers<'_>,
-    lists: &Lists<'_>,
+    parts: &Parts<'_, '_>,
     problems: &mut Problems,
 ) -> Vec<(&'m str, Option<Port>)> {
     check_count(
@@ -50,12 +61,17 @@ pub(super) fn ports<'m>(
     let mut ports = Vec::with_capacity(written.len());
     for port in written {
         let name = unique_name(&PORT, &port.span, &port.name, &mut taken.names, problems);
-        let policed = policers.policed(&port.policed, problems);
-        let valid = check_port(port, directory, &mut taken, problems);
-        let acls = lists.attached(&port.acls, problems);
+        let policed = parts.policers.policed(&port.policed, problems);
+        let valid = check_port(port, parts.directory, &mut taken, problems);
+        let acls = parts.lists.attached(&port.acls, problems);
+        let (classes, marks) = parts.class_maps.rules(&port.classes, problems);
+        let scheduler = parts.schedulers.resolve(&port.classes, problems);
         let valid = valid.map(|port| Port {
             policed,
             acls,
+            classes,
+            marks,
+            scheduler,
             ..port
         });
         ports.extend(name.map(|name| (name, valid)));
@@ -90,6 +106,9 @@ fn check_port<'m>(
         policed: Policed::default(),
         acls: AttachedAcls::default(),
         security: security(port, problems),
+        classes: ClassRules::default(),
+        marks: MarkRules::default(),
+        scheduler: None,
     })
 }
 
