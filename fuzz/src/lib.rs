@@ -5,6 +5,13 @@
 
 mod config;
 mod parser;
+mod trace;
+
+// The binary's own code, which is no library.
+mod api;
+#[path = "../../switch-cli/src/frame/mod.rs"]
+#[allow(dead_code, reason = "the client uses all of it")]
+mod frame;
 
 /// What is fuzzed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +20,13 @@ pub enum Target {
     Parser,
     /// A configuration file, with its lists of rules.
     Config,
+    /// What `shunt trace` is given: fields, hexadecimal digits, a capture.
+    Trace,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 2] = [Self::Parser, Self::Config];
+    pub const ALL: [Self; 3] = [Self::Parser, Self::Config, Self::Trace];
 
     /// The word for it, and the folder of its corpus.
     #[must_use]
@@ -25,6 +34,7 @@ impl Target {
         match self {
             Self::Parser => "parser",
             Self::Config => "config",
+            Self::Trace => "trace",
         }
     }
 
@@ -42,6 +52,7 @@ impl Target {
         match self {
             Self::Parser => parser::run(input),
             Self::Config => config::run(input),
+            Self::Trace => trace::run(input),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the switch promises, rule by rule: a configuration and a frame in, exact bytes out.
 
 mod acl;
+mod attacks;
 mod forwarding;
 mod marking;
 mod policing;

@@ -44,8 +44,9 @@ pub fn decorate(rng: &mut Rng, rules: &mut Rules, macs: &[Address]) {
         if port.role != Role::Uplink {
             security.strict = rng.chance(40);
             if security.strict || rng.chance(50) {
-                let some = macs.iter().copied().filter(|_| rng.chance(70));
-                security.macs = Some(some.collect());
+                let some = macs[1..].iter().copied().filter(|_| rng.chance(70));
+                // A file must name one at least.
+                security.macs = Some(some.chain([macs[0]]).collect());
             }
             if security.strict || rng.chance(40) {
                 security.addresses = Some(acl::some_prefixes(rng));
