@@ -18,7 +18,7 @@ use crate::{
     config::snapshot::{Link, Ruleset, Snapshot},
     counters::{HitTotals, PortTotals, WorkerCounters},
     handoff::Handoff,
-    idle::{Idle, Wait},
+    idle::{Idle, Policy, Wait},
     limits::{
         FLOWS_PER_WORKER, MAX_HITS, MAX_NETWORKS, MAX_PORTS, MAX_WORKERS, NetworkIndex, PortIndex,
         WorkerIndex,
@@ -80,6 +80,8 @@ pub struct Options {
     pub fdb_capacity: usize,
     /// The secret that spreads addresses over the forwarding database.
     pub hash_key: [u64; 2],
+    /// What workers do that have threads of their own, as long as no frame comes.
+    pub idle: Policy,
 }
 
 /// Why the engine does not do what it was asked for.
@@ -163,13 +165,13 @@ impl Engine {
         let mut threads = Vec::new();
         let mut precedence = Ok(());
         for (index, (worker, core)) in workers.into_iter().zip(&options.cores).enumerate() {
-            let core = *core;
+            let (core, policy) = (*core, options.idle);
             let (ready, is_ready) = std::sync::mpsc::channel();
             let body = move || {
                 let pinned = core.map_or(Ok(()), pin_current_thread);
                 let _ = ready.send(pinned.map(|()| put_current_thread_first()));
                 make_timers_exact();
-                run(worker, index, clock)
+                run(worker, index, clock, policy)
             };
             let name = format!("worker-{index}");
             let thread = thread::Builder::new().name(name).spawn(body);
@@ -726,11 +728,11 @@ fn build(options: &Options) -> Result<(Arc<Shared>, Vec<Worker>), EngineError> {
 }
 
 /// A worker's thread: turn after turn, and asleep when there is nothing to do.
-fn run(mut worker: Worker, index: usize, clock: Clock) -> Worker {
+fn run(mut worker: Worker, index: usize, clock: Clock, policy: Policy) -> Worker {
     let shared = Arc::clone(worker.shared());
     let counters = &shared.counters[index];
     let mut now = clock.elapsed();
-    let mut idle = Idle::new(now);
+    let mut idle = Idle::new(policy, now);
     loop {
         let turn = worker.turn(now);
         if turn.stopped {
@@ -845,6 +847,7 @@ mod tests {
             huge_pages: HugePages::No,
             fdb_capacity: 1024,
             hash_key: [1, 2],
+            idle: Default::default(),
         };
         let mut engine = Engine::manual(&options).expect("an engine");
         engine.apply(rules()).expect("rules");

@@ -8,6 +8,8 @@
 //! for as long as the rhythm varies. That is what the kernel's idle governor does for the processor
 //! itself (drivers/cpuidle/governors/menu.c, `get_typical_interval`).
 //!
+//! Who wants every frame at once, and has a core to give, asks for [`Policy::Poll`].
+//!
 //! Time is passed in, and nothing here is touched while frames come.
 
 use std::time::Duration;
@@ -32,6 +34,16 @@ const SHARE: u32 = 5;
 /// Longest time that may be looked for at once, when much has been saved.
 const SAVINGS: Duration = Duration::from_millis(10);
 
+/// What a worker does as long as no frame comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It sleeps whenever it expects none.
+    #[default]
+    Sleep,
+    /// It looks, always: it takes the whole of its core.
+    Poll,
+}
+
 /// What to do after a turn that had no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -51,6 +63,7 @@ struct Window {
 /// What one worker knows about its pauses. All times are since the same beginning.
 #[derive(Debug)]
 pub struct Idle {
+    policy: Policy,
     last_frame: Duration,
     /// Looking goes on until then, whatever is known.
     look_until: Duration,
@@ -67,8 +80,9 @@ pub struct Idle {
 impl Idle {
     /// Knows of no pause.
     #[must_use]
-    pub fn new(now: Duration) -> Self {
+    pub fn new(policy: Policy, now: Duration) -> Self {
         Self {
+            policy,
             last_frame: now,
             look_until: now + SPIN,
             pauses: [Duration::MAX; PAUSES],
@@ -98,7 +112,7 @@ impl Idle {
     #[inline]
     #[must_use]
     pub fn wait(&self, now: Duration, longest: Duration) -> Wait {
-        if now <= self.look_until {
+        if self.policy == Policy::Poll || now <= self.look_until {
             return Wait::Look;
         }
         let since = now.saturating_sub(self.last_frame);
@@ -162,8 +176,12 @@ mod tests {
 
     impl Sleeper {
         fn new() -> Self {
+            Self::with(Policy::Sleep)
+        }
+
+        fn with(policy: Policy) -> Self {
             Self {
-                idle: Idle::new(Duration::ZERO),
+                idle: Idle::new(policy, Duration::ZERO),
                 now: Duration::ZERO,
                 looked: Duration::ZERO,
             }
@@ -220,6 +238,13 @@ mod tests {
             "{} %",
             sleeper.looked_percent()
         );
+    }
+
+    #[test]
+    fn a_worker_that_polls_has_every_frame_at_once() {
+        let mut sleeper = Sleeper::with(Policy::Poll);
+        assert_eq!(sleeper.frames(pauses(200, 100, 9000)), 200);
+        assert!(sleeper.looked_percent() > 99.0);
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Scene {
             huge_pages: HugePages::No,
             fdb_capacity: 1024,
             hash_key: [1, 2],
+            idle: Default::default(),
         };
         let mut scene = Self {
             engine: Engine::manual(&options).expect("an engine"),

@@ -195,6 +195,7 @@ fn engine_on(devices: [u32; 2]) -> (Engine, Vec<Program>) {
         huge_pages: HugePages::No,
         fdb_capacity: 1024,
         hash_key: [1, 2],
+        idle: Default::default(),
     })
     .expect("an engine");
     let file = config::parse("two-guests.toml", TWO_GUESTS).expect("a configuration");

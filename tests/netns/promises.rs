@@ -73,6 +73,28 @@ fn a_minute_of_silence_costs_nothing_and_the_next_frame_crosses_at_once() {
     panic!("idle: {percents:.2?} % of a core; first frame after that: {delays:?}");
 }
 
+#[test]
+fn a_worker_that_polls_never_sleeps() {
+    let world = World::alone("poll");
+    let guests: Vec<_> = ["g0", "g1"].iter().map(|name| world.guest(name)).collect();
+    let config = Config::switch("workers = 1\ncores = [1]\nidle = \"poll\"").private("lab");
+    let mut daemon = world.start(&config.access("g0", "lab").access("g1", "lab"));
+    let before = Usage::of(daemon.pid()).cpu;
+    let begin = Instant::now();
+    thread::sleep(Duration::from_secs(1));
+    let busy = (Usage::of(daemon.pid()).cpu - before).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let (from, to) = (guests[0].wire(), guests[1].wire());
+    let frame = Frame::new(guests[1].mac, guests[0].mac);
+    let delay = crossing_time(&from, &to, &frame);
+    println!(
+        "polling: {:.0} % of a core; a frame crosses in {delay:?}",
+        100.0 * busy
+    );
+    // The machine's other work has a part of the core too, and takes it in its own time.
+    assert!(busy > 0.5, "{busy}");
+    daemon.stop();
+}
+
 /// From the call that sends a frame to that which receives it. The switch is on another core.
 fn crossing_time(from: &Wire, to: &Wire, frame: &Frame) -> Duration {
     let bytes = frame.bytes();

@@ -124,6 +124,7 @@ impl Bench {
             huge_pages: HugePages::No,
             fdb_capacity: 1024,
             hash_key: [1, 2],
+            idle: Default::default(),
         };
         let mut engine = Engine::manual(&options).expect("an engine");
         engine.apply(compile(&rules())).expect("applied");

@@ -118,6 +118,7 @@ impl Switch {
             huge_pages: HugePages::No,
             fdb_capacity: size.fdb_capacity,
             hash_key: [1, 2],
+            idle: Default::default(),
         };
         let mut engine = Engine::manual(&options).expect("an engine");
         engine.set_now(Tick(reference.now as u32));

@@ -373,6 +373,7 @@ fn storm(workers: usize) {
         huge_pages: HugePages::No,
         fdb_capacity: 1024,
         hash_key: [1, 2],
+        idle: Default::default(),
     };
     let mut engine = Engine::start(&options).expect("an engine");
     engine.apply(compile(&rules(0))).expect("applied");

@@ -36,6 +36,8 @@ struct Part {
     passed: usize,
     failed: usize,
     took: Duration,
+    /// What failed, one line each or more: the last thing that a reader of the output sees.
+    failures: Vec<String>,
 }
 
 /// Runs everything and prints how many passed and failed, as the last line.
@@ -125,6 +127,11 @@ fn step(parts: &mut Vec<Part>, name: &'static str, work: impl FnOnce() -> Result
         passed: usize::from(result.is_ok()),
         failed: usize::from(result.is_err()),
         took: start.elapsed(),
+        failures: result
+            .err()
+            .map(|error| format!("{error:#}"))
+            .into_iter()
+            .collect(),
     });
 }
 
@@ -148,6 +155,7 @@ fn libtest(parts: &mut Vec<Part>, name: &'static str, mut command: Command) {
         passed: counts.passed,
         failed: counts.failed,
         took: start.elapsed(),
+        failures: counts.failures,
     });
 }
 
@@ -175,11 +183,18 @@ fn run_and_count(command: &mut Command, counts: &mut Counts) -> Result<bool> {
 struct Counts {
     passed: usize,
     failed: usize,
+    /// Names of tests, and why a part failed as a whole.
+    failures: Vec<String>,
 }
 
 impl Counts {
-    /// Adds a line `test result: ok. 5 passed; 0 failed; ..`; other lines count nothing.
+    /// Adds a line `test result: ok. 5 passed; 0 failed; ..`, and remembers `test a ... FAILED`;
+    /// other lines count nothing.
     fn add(&mut self, line: &str) {
+        let test = line.strip_prefix("test ");
+        if let Some(name) = test.and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failures.push(name.to_owned());
+        }
         let Some((_, numbers)) = line
             .strip_prefix("test result: ")
             .and_then(|rest| rest.split_once(". "))
@@ -197,6 +212,7 @@ impl Counts {
 
     fn fail(&mut self, why: &str) {
         println!("FAILED: {why}");
+        self.failures.push(why.to_owned());
         self.failed += 1;
     }
 }
@@ -215,6 +231,11 @@ fn summary(parts: &[Part]) -> Result<()> {
             ..
         } = part;
         println!("{name:<24}{passed:>8}{failed:>8}{seconds:>10.1}");
+    }
+    for part in parts {
+        for failure in &part.failures {
+            println!("FAILED in {}: {failure}", part.name);
+        }
     }
     let passed: usize = parts.iter().map(|part| part.passed).sum();
     let failed: usize = parts.iter().map(|part| part.failed).sum();
@@ -269,6 +290,7 @@ mod tests {
         for line in [
             "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; done",
             "test a ... ok",
+            "test b::c ... FAILED",
             "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
         ] {
             counts.add(line);
@@ -277,7 +299,8 @@ mod tests {
             counts,
             Counts {
                 passed: 8,
-                failed: 2
+                failed: 2,
+                failures: vec!["b::c".to_owned()],
             }
         );
     }
@@ -291,7 +314,7 @@ mod tests {
         assert!(
             parts
                 .iter()
-                .all(|part| part.failed == 1 && part.passed == 0)
+                .all(|part| part.failed == 1 && part.passed == 0 && part.failures.len() == 1)
         );
     }
 }

@@ -107,7 +107,7 @@ impl Pace {
         engine_flows: &[1, 64, 4096, 10_000, 65_536, 1_048_576],
         engine_macs: &[64, 4096, 65_536],
         search: SEARCH,
-        limit: Duration::from_mins(22),
+        limit: Duration::from_mins(60),
     };
 
     /// For a look in between.

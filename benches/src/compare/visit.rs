@@ -51,6 +51,11 @@ impl Visit<'_> {
     /// When it cannot be set up, when frames do not get through as they should, or when a signal
     /// asks for the end.
     pub fn run(&mut self, subjects: &[Subject]) -> Result<()> {
+        let subjects: Vec<Subject> = subjects
+            .iter()
+            .copied()
+            .filter(|subject| self.peer.takes_part_in(*subject))
+            .collect();
         let on_frames = |subject: &&Subject| {
             !matches!(
                 subject,

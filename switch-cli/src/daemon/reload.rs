@@ -49,6 +49,7 @@ fn check_fixed(now: &config::Switch, wanted: &config::Switch) -> Result<(), Fail
         ("workers", now.workers != wanted.workers),
         ("cores", now.cores != wanted.cores),
         ("frames", now.frames != wanted.frames),
+        ("idle", now.idle != wanted.idle),
         ("huge_pages", now.huge_pages != wanted.huge_pages),
     ]
     .into_iter()

@@ -92,6 +92,7 @@ pub fn options(config: &Config, links: &[Link]) -> Result<Options, Failure> {
         },
         fdb_capacity: FDB_SLOTS,
         hash_key: random_key()?,
+        idle: config.switch.idle,
     })
 }
 

@@ -135,6 +135,7 @@ fn switch() -> Switch {
         huge_pages: HugePages::No,
         fdb_capacity: 64,
         hash_key: [1, 2],
+        idle: Default::default(),
     })
     .unwrap();
     engine.apply(compiled.rules).unwrap();

@@ -19,6 +19,7 @@ use super::{
     },
 };
 use crate::{
+    idle::Policy,
     limits,
     qos::storm::{Kind, StormRate},
     wire::{
@@ -58,6 +59,7 @@ pub(super) struct Switch {
     pub(super) workers: Field<u32>,
     pub(super) cores: Field<Vec<Spanned<u32>>>,
     pub(super) ageing_s: Field<u32>,
+    pub(super) idle: Field<Policy>,
     pub(super) huge_pages: Field<bool>,
     pub(super) frames: Field<u32>,
     pub(super) forward_reserved: Field<bool>,
@@ -305,6 +307,7 @@ fn switch(table: &mut Table<'_, '_>) -> Switch {
                 .map_err(|wrong| wrong.element(&SWITCH, "cores").at(core.span()))
         }),
         ageing_s: table.number("ageing_s", limits::MIN_AGEING_S..=limits::MAX_AGEING_S),
+        idle: table.choice("idle", &[("sleep", Policy::Sleep), ("poll", Policy::Poll)]),
         huge_pages: table.boolean("huge_pages"),
         frames: table.number(
             "frames",

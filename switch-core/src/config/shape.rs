@@ -29,6 +29,7 @@ pub(super) const SWITCH: Shape = Shape {
         ("workers", "2"),
         ("cores", "[0, 1]"),
         ("ageing_s", "300"),
+        ("idle", "\"poll\""),
         ("huge_pages", "true"),
         ("frames", "16384"),
         ("forward_reserved", "true"),

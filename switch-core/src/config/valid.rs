@@ -6,6 +6,7 @@
 use std::{borrow::Borrow, fmt, net::IpAddr, num::NonZero, str::FromStr, sync::Arc};
 
 use crate::{
+    idle::Policy,
     qos::{classes::ClassRules, remark::MarkRules, storm::StormRates},
     wire::{
         ethernet::Mac,
@@ -69,6 +70,8 @@ pub struct Switch {
     pub cores: Vec<usize>,
     /// How long an address is remembered after its last frame, in seconds.
     pub ageing_s: u32,
+    /// What workers do as long as no frame comes.
+    pub idle: Policy,
     /// Whether the region of frames lies in huge pages.
     pub huge_pages: bool,
     /// How many chunks the region has; none: [`crate::limits::chunks_needed`]. A multiple of
@@ -84,6 +87,7 @@ impl Default for Switch {
             workers: None,
             cores: Vec::new(),
             ageing_s: crate::limits::DEFAULT_AGEING_S,
+            idle: Policy::Sleep,
             huge_pages: false,
             frames: None,
             forward_reserved: false,

@@ -78,6 +78,7 @@ fn switch(written: &model::Switch, problems: &mut Problems) -> Switch {
             .get()
             .copied()
             .unwrap_or(limits::DEFAULT_AGEING_S),
+        idle: written.idle.get().copied().unwrap_or_default(),
         huge_pages: written.huge_pages.get().copied().unwrap_or_default(),
         frames: frames.map(|count| count.next_multiple_of(limits::SLAB_SIZE)),
         forward_reserved: written.forward_reserved.get().copied().unwrap_or_default(),

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     bed::{Bed, Offloads, Plan},
+    plan::Subject,
     process::{Process, find_program, output},
 };
 use crate::report::results::{Kind, Missing};
@@ -26,6 +27,7 @@ pub enum Peer {
     Shunt,
     /// This project, two workers.
     ShuntTwo,
+    ShuntPoll,
     /// The kernel's bridge.
     Bridge,
     /// Open vSwitch's userspace datapath on AF_XDP sockets.
@@ -51,9 +53,10 @@ pub struct Running {
 
 impl Peer {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Shunt,
         Self::ShuntTwo,
+        Self::ShuntPoll,
         Self::Bridge,
         Self::OvsAfxdp,
         Self::Testpmd,
@@ -67,6 +70,7 @@ impl Peer {
         match self {
             Self::Shunt => "shunt",
             Self::ShuntTwo => "shunt-2",
+            Self::ShuntPoll => "shunt-poll",
             Self::Bridge => "bridge",
             Self::OvsAfxdp => "ovs-afxdp",
             Self::Testpmd => "testpmd",
@@ -81,7 +85,7 @@ impl Peer {
         match self {
             Self::Shunt => Kind::Ours,
             // The report compares one of ours with everybody else.
-            Self::ShuntTwo => Kind::Variant,
+            Self::ShuntTwo | Self::ShuntPoll => Kind::Variant,
             Self::Bridge | Self::OvsAfxdp | Self::Testpmd => Kind::Peer,
             Self::XskRs => Kind::Floor,
             Self::Redirect => Kind::Limit,
@@ -94,6 +98,7 @@ impl Peer {
         match self {
             Self::Shunt => shunt::ONE,
             Self::ShuntTwo => shunt::TWO,
+            Self::ShuntPoll => shunt::POLL,
             Self::Bridge => bridge::DESCRIPTION,
             Self::OvsAfxdp => ovs::DESCRIPTION,
             Self::Testpmd => testpmd::DESCRIPTION,
@@ -106,8 +111,17 @@ impl Peer {
     #[must_use]
     pub const fn learns(self) -> bool {
         match self {
-            Self::Shunt | Self::ShuntTwo | Self::Bridge | Self::OvsAfxdp => true,
+            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::Bridge | Self::OvsAfxdp => true,
             Self::Testpmd | Self::XskRs | Self::Redirect => false,
+        }
+    }
+
+    /// Whether it takes part in this: what a variant differs in is measured, and not the rest again.
+    #[must_use]
+    pub const fn takes_part_in(self, subject: Subject) -> bool {
+        match self {
+            Self::ShuntPoll => matches!(subject, Subject::RoundTrip | Subject::Idle),
+            _ => true,
         }
     }
 
@@ -137,7 +151,7 @@ impl Peer {
     #[must_use]
     pub const fn no_jumbo(self) -> Option<&'static str> {
         match self {
-            Self::Shunt | Self::ShuntTwo | Self::Bridge | Self::Redirect => None,
+            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::Bridge | Self::Redirect => None,
             Self::OvsAfxdp => Some(ovs::NO_JUMBO),
             Self::Testpmd => Some(testpmd::NO_JUMBO),
             Self::XskRs => Some(xsk_rs::NO_JUMBO),
@@ -160,7 +174,12 @@ impl Peer {
     #[must_use]
     pub fn missing(self) -> Option<Missing> {
         let needs: &[(&str, &str)] = match self {
-            Self::Shunt | Self::ShuntTwo | Self::Bridge | Self::XskRs | Self::Redirect => &[],
+            Self::Shunt
+            | Self::ShuntTwo
+            | Self::ShuntPoll
+            | Self::Bridge
+            | Self::XskRs
+            | Self::Redirect => &[],
             Self::OvsAfxdp => ovs::NEEDS,
             Self::Testpmd => testpmd::NEEDS,
         };
@@ -173,8 +192,9 @@ impl Peer {
     /// What it says itself.
     pub fn set_up(self, bed: &Bed) -> Result<Running> {
         match self {
-            Self::Shunt => shunt::set_up(bed, 1),
-            Self::ShuntTwo => shunt::set_up(bed, 2),
+            Self::Shunt => shunt::set_up(bed, 1, "sleep"),
+            Self::ShuntTwo => shunt::set_up(bed, 2, "sleep"),
+            Self::ShuntPoll => shunt::set_up(bed, 1, "poll"),
             Self::Bridge => bridge::set_up(bed),
             Self::OvsAfxdp => ovs::set_up(bed),
             Self::Testpmd => testpmd::set_up(bed),
@@ -187,7 +207,7 @@ impl Peer {
     #[must_use]
     pub fn version(self) -> Option<(String, String)> {
         let (name, text) = match self {
-            Self::Shunt | Self::ShuntTwo => {
+            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll => {
                 let binary = shunt::binary().ok()?;
                 let text = output(Command::new(binary).arg("--version")).ok()?;
                 ("shunt", last_word(&text)?)

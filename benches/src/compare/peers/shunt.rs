@@ -19,6 +19,9 @@ pub const ONE: &str = "shunt run, AF_XDP in copy mode, an access port for each g
 pub const TWO: &str = "shunt run as above with two workers on both cores, where it shares core 0 \
     with generator and sink, and two queues a device";
 
+pub const POLL: &str = "shunt run with one worker on core 1 and idle = \"poll\": it never sleeps, as \
+    the threads of Open vSwitch and DPDK do not; only its round trips and what it takes are measured";
+
 /// Time to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,14 +39,14 @@ pub fn binary() -> Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
-pub fn set_up(bed: &Bed, workers: usize) -> Result<Running> {
+pub fn set_up(bed: &Bed, workers: usize, idle: &str) -> Result<Running> {
     let binary = binary()?;
     let folder = tempfile::tempdir()?;
     let (config, socket) = (
         folder.path().join("switch.toml"),
         folder.path().join("sock"),
     );
-    fs::write(&config, config_of(bed, workers))?;
+    fs::write(&config, config_of(bed, workers, idle))?;
     let program = binary.to_str().context("a path in UTF-8")?;
     let mut process = Process::start(&bed.switch, folder.path(), program, |command| {
         command.args(["run", "--config"]).arg(&config);
@@ -67,7 +70,7 @@ pub fn set_up(bed: &Bed, workers: usize) -> Result<Running> {
     })
 }
 
-fn config_of(bed: &Bed, workers: usize) -> String {
+fn config_of(bed: &Bed, workers: usize, idle: &str) -> String {
     let cores = match workers {
         1 => vec![SWITCH_CORE],
         _ => vec![SWITCH_CORE, GUEST_CORE],
@@ -77,6 +80,7 @@ fn config_of(bed: &Bed, workers: usize) -> String {
     };
     let ports: String = bed.near_devices().map(port).collect();
     format!(
-        "[switch]\nworkers = {workers}\ncores = {cores:?}\n[[network]]\nname = \"bench\"\n{ports}"
+        "[switch]\nworkers = {workers}\ncores = {cores:?}\nidle = \"{idle}\"\n\
+         [[network]]\nname = \"bench\"\n{ports}"
     )
 }

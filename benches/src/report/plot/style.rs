@@ -31,9 +31,10 @@ pub struct Look {
 
 /// The palette of Okabe and Ito, which people with any kind of colour blindness can tell apart,
 /// without its yellow, which is too light on white.
-const KNOWN: [(&str, Look); 8] = [
+const KNOWN: [(&str, Look); 9] = [
     ("shunt", look("#d55e00", Mark::Circle)),
     ("shunt-2", look("#e69f00", Mark::Ring)),
+    ("shunt-poll", look("#e69f00", Mark::Diamond)),
     ("bridge", look("#0072b2", Mark::Square)),
     ("ovs-afxdp", look("#009e73", Mark::Triangle)),
     ("ovs-dpdk", look("#009e73", Mark::Triangle)),

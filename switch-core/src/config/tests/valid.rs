@@ -28,13 +28,14 @@ fn an_empty_file_has_all_defaults() {
 #[test]
 fn every_key_of_the_switch() {
     let config = good(
-        "[switch]\nworkers = 2\ncores = [1, 3]\nageing_s = 10\nhuge_pages = true\n\
+        "[switch]\nworkers = 2\ncores = [1, 3]\nageing_s = 10\nidle = \"poll\"\nhuge_pages = true\n\
          frames = 10_000\nforward_reserved = true\nexpress = false\n",
     );
     let expected = Switch {
         workers: NonZero::new(2),
         cores: vec![1, 3],
         ageing_s: 10,
+        idle: crate::idle::Policy::Poll,
         huge_pages: true,
         // A multiple of the slab's 64.
         frames: Some(10_048),
