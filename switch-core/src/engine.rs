@@ -169,7 +169,7 @@ impl Engine {
             let (ready, is_ready) = std::sync::mpsc::channel();
             let body = move || {
                 let pinned = core.map_or(Ok(()), pin_current_thread);
-                let _ = ready.send(pinned.map(|()| put_current_thread_first()));
+                let _ = ready.send(pinned.map(|()| put_first(policy)));
                 make_timers_exact();
                 run(worker, index, clock, policy)
             };
@@ -725,6 +725,15 @@ fn build(options: &Options) -> Result<(Arc<Shared>, Vec<Worker>), EngineError> {
         .map(|(index, handoff)| Worker::new(WorkerIndex::new(index), Arc::clone(&shared), handoff))
         .collect();
     Ok((shared, workers))
+}
+
+/// Lets a worker's thread run before others. Not one that always runs: the kernel's own threads of
+/// that core, which attaching a port waits for, would hardly run at all.
+fn put_first(policy: Policy) -> io::Result<()> {
+    match policy {
+        Policy::Sleep => put_current_thread_first(),
+        Policy::Poll => Ok(()),
+    }
 }
 
 /// A worker's thread: turn after turn, and asleep when there is nothing to do.

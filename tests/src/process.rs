@@ -42,6 +42,8 @@ pub struct Thread {
     pub nice: i32,
     /// The first 32 cores that it may run on, the lowest bit for core 0.
     pub cores: u32,
+    /// How often it has gone to sleep.
+    pub slept: u64,
 }
 
 impl Thread {
@@ -65,9 +67,9 @@ impl Thread {
         let (_, fields) = stat.rsplit_once(") ")?;
         let nice = fields.split(' ').nth(19 - 3)?;
         let status = fs::read_to_string(path.join("status")).ok()?;
-        let cores = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+        let field = |key| status.lines().find_map(|line| line.strip_prefix(key));
+        let cores = field("Cpus_allowed:")?;
+        let slept = field("voluntary_ctxt_switches:")?;
         // 32 cores a group, the last group is that of the first cores.
         let cores = cores.trim().rsplit(',').next()?;
         Some(Self {
@@ -77,6 +79,7 @@ impl Thread {
                 .to_owned(),
             nice: nice.parse().ok()?,
             cores: u32::from_str_radix(cores, 16).ok()?,
+            slept: slept.trim().parse().ok()?,
         })
     }
 }
