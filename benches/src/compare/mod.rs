@@ -38,7 +38,8 @@ pub struct Options {
     /// About 3 minutes: frames of 64 bytes, TCP, round trips, engines
     #[arg(long)]
     quick: bool,
-    /// Only these: shunt, shunt-2, shunt-poll, bridge, ovs-afxdp, testpmd, xsk-rs, redirect, ovs-dpdk
+    /// Only these: shunt, shunt-2, shunt-poll, bridge, ovs-afxdp, testpmd, xsk-rs, redirect,
+    /// ovs-dpdk
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = name)]
     only: Vec<String>,
     /// Only these measurements

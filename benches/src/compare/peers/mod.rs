@@ -116,7 +116,8 @@ impl Peer {
         }
     }
 
-    /// Whether it takes part in this: what a variant differs in is measured, and not the rest again.
+    /// Whether it takes part in this: what a variant differs in is measured, and not the rest
+    /// again.
     #[must_use]
     pub const fn takes_part_in(self, subject: Subject) -> bool {
         match self {

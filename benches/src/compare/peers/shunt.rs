@@ -20,7 +20,8 @@ pub const TWO: &str = "shunt run as above with two workers on both cores, where 
     with generator and sink, and two queues a device";
 
 pub const POLL: &str = "shunt run with one worker on core 1 and idle = \"poll\": it never sleeps, as \
-    the threads of Open vSwitch and DPDK do not; only its round trips and what it takes are measured";
+    the threads of Open vSwitch and DPDK do not; only its round trips and what it takes are \
+    measured";
 
 /// Time to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
