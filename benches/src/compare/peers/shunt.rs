@@ -19,9 +19,9 @@ pub const ONE: &str = "shunt run, AF_XDP in copy mode, an access port for each g
 pub const TWO: &str = "shunt run as above with two workers on both cores, where it shares core 0 \
     with generator and sink, and two queues a device";
 
-pub const POLL: &str = "shunt run with one worker on core 1 and idle = \"poll\": it never sleeps, as \
-    the threads of Open vSwitch and DPDK do not; only its round trips and what it takes are \
-    measured";
+pub const POLL: &str = "shunt run with one worker on core 1 and idle = \"poll\": it never \
+    sleeps, as the threads of Open vSwitch and DPDK do not; only its round trips and what it takes \
+    are measured";
 
 /// Time to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
