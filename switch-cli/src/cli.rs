@@ -85,6 +85,14 @@ enum Command {
         shunt trace --from up0 --pcap frames.pcap -o json"
     )]
     Trace(Box<trace::TraceArgs>),
+    /// Show the last frames that the switch dropped at a port, with reason, rule and line
+    #[command(after_help = "Example:\n  shunt why guest-a")]
+    Why {
+        /// The port where they are counted: where they came in, or should have left
+        port: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Test access control lists
     #[command(after_help = "Example:\n  shunt acl test --config switch.toml policy-tests.toml")]
     Acl {
@@ -243,6 +251,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Get { what, all, output } => get(&client, what, all, output.output),
         Command::Describe { what, name, output } => describe(&client, what, &name, output.output),
         Command::Trace(arguments) => trace::trace(&client, *arguments),
+        Command::Why { port, output } => trace::why(&client, &port, output),
         Command::Acl { action } => trace::acl(&client, &action),
         Command::Fdb { action } => fdb(&client, action),
         Command::Reload { output } => {

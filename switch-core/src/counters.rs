@@ -2,9 +2,12 @@
 //!
 //! [`DropReason`] is the one list from which counters, API, trace texts and documentation are made.
 
+pub mod recent;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::limits::{MAX_HITS, MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex};
+use recent::RecentDrops;
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -190,6 +193,8 @@ pub struct WorkerCounters {
     ports: Box<[PortCounters]>,
     hits: Box<[HitCounters]>,
     flooded: Box<[Counter]>,
+    /// The last frames that it dropped, where they are kept.
+    pub recent: Option<RecentDrops>,
     /// Frames made by copying one that goes to several ports.
     pub copies: Counter,
     /// Frames that were received.
@@ -208,8 +213,20 @@ pub struct WorkerCounters {
 
 impl Default for WorkerCounters {
     fn default() -> Self {
+        Self {
+            recent: Some(RecentDrops::default()),
+            ..Self::without_records()
+        }
+    }
+}
+
+impl WorkerCounters {
+    /// Counters that keep nothing of what is counted.
+    #[must_use]
+    pub fn without_records() -> Self {
         let counter = Counter::default;
         Self {
+            recent: None,
             ports: (0..MAX_PORTS).map(|_| PortCounters::default()).collect(),
             hits: (0..MAX_HITS).map(|_| HitCounters::default()).collect(),
             flooded: (0..MAX_NETWORKS).map(|_| Counter::default()).collect(),
@@ -222,9 +239,7 @@ impl Default for WorkerCounters {
             generation: counter(),
         }
     }
-}
 
-impl WorkerCounters {
     /// What the worker did for a port.
     #[must_use]
     #[inline]

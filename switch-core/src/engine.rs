@@ -35,9 +35,11 @@ use crate::{
 
 mod dry_run;
 mod flows;
+mod recent;
 
 // What the engine's functions take and give, for users who know the library by this module.
 pub use crate::{
+    counters::recent::RecentDrop,
     datapath::dry_run::{
         Destination, DryRun, Outcome, Policed, PolicerMet, RuleMet, Source, Stage, Way,
     },
@@ -146,6 +148,8 @@ pub struct Engine {
     hash_key: [u64; 2],
     /// By port, what stood in the counters when the port was added.
     baselines: Vec<PortTotals>,
+    /// By port, when it was added, in nanoseconds since the start.
+    added_ns: Vec<u64>,
     /// By network, the frames that were flooded when the network was added.
     flooded_before: Vec<u64>,
     /// By counter of hits, what stood in it when its rule was added.
@@ -231,6 +235,7 @@ impl Engine {
             flow_capacity: FLOWS_PER_WORKER,
             hash_key,
             baselines: vec![PortTotals::default(); MAX_PORTS],
+            added_ns: vec![0; MAX_PORTS],
             flooded_before: vec![0; MAX_NETWORKS],
             precedence: Ok(()),
             hits_before: vec![HitTotals::default(); MAX_HITS],
@@ -369,6 +374,7 @@ impl Engine {
         }
         for port in port_indices(&rules).filter(|port| before.port(*port).is_none()) {
             self.baselines[port.get()] = PortTotals::sum(&self.shared.counters, port);
+            self.added_ns[port.get()] = self.elapsed().as_nanos() as u64;
         }
         let networks = (0..rules.networks.len()).map(NetworkIndex::new);
         for network in networks.filter(|network| before.network(*network).is_none()) {

@@ -78,6 +78,11 @@ pub const MAX_SET_ELEMENTS: usize = 262_144;
 pub const MAX_HITS: usize = 2 * MAX_RULES;
 /// Flows that each worker of a switch with policy keeps, 136 bytes each.
 pub const FLOWS_PER_WORKER: usize = 16_384;
+/// Dropped frames that each worker keeps of each port, and most of them in a second: 128 bytes
+/// each, 1 MiB a worker.
+pub const RECENT_DROPS: usize = 8;
+/// Bytes that are kept of one: tags, IPv6 with a fragment header, and TCP.
+pub const RECENT_DROP_BYTES: usize = 96;
 /// Seconds without a frame after which a flow has left.
 pub const FLOW_IDLE_S: u32 = 60;
 /// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each

@@ -11,3 +11,4 @@ mod security;
 mod storm;
 mod trace;
 mod vlan;
+mod why;

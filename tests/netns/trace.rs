@@ -83,6 +83,21 @@ fn what_a_trace_says_is_what_happens_and_the_trace_alone_changes_nothing() {
     from_a.send(&denied);
     daemon.wait_drops("a", &[("acl_from_port", 1)]);
     assert!(at_b.find(SILENCE, |frame| frame == denied).is_none());
+    // Why, afterwards.
+    let why = daemon.json(&["why", "a", "-o", "json"])[0].clone();
+    assert_eq!(why["frame"]["text"], said["frame"]["text"], "{why}");
+    let rules = &said["stages"]
+        .as_array()
+        .expect("stages")
+        .last()
+        .expect("a stage")["rules"];
+    assert_eq!(
+        (&why["reason"], &why["rule"]),
+        (&said["drop"]["reason"], &rules[0])
+    );
+    let page = daemon.shunt(&["why", "a"]);
+    assert!(page.contains("from-a rule 1 (mail)"), "{page}");
+    assert!(daemon.shunt(&["why", "b"]).contains("no frame"));
     daemon.stop();
 }
 

@@ -110,6 +110,25 @@ pub struct TraceEgress {
     pub policers: Vec<TracePolicer>,
 }
 
+/// An element of `GET /v1/ports/{name}/drops`: one of the last frames that were dropped there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Seconds since then.
+    pub age_s: f64,
+    /// The drop reason, as in the counters.
+    pub reason: String,
+    /// What it means, for people.
+    pub text: String,
+    /// The port where it came in; null when that is gone.
+    pub from: Option<String>,
+    /// The frame as it was when it was dropped; `hex` has its first bytes only.
+    pub frame: FrameView,
+    /// Such a frame would be dropped here for the same reason now.
+    pub still_dropped: bool,
+    /// The rule that denies it now; null where it is not a rule, or would not be dropped so.
+    pub rule: Option<TraceRule>,
+}
+
 /// An element of the answer of `POST /v1/trace`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {

@@ -75,6 +75,15 @@ pub fn trace(client: &Client, arguments: TraceArgs) -> Result<(), Failure> {
     })
 }
 
+/// Does what `shunt why` says.
+pub fn why(client: &Client, port: &str, output: OutputArgs) -> Result<(), Failure> {
+    let path = format!("/v1/ports/{}/drops", client::escape(port));
+    print(&match output.output {
+        Output::Table => client::why::why(port, &client.list(&path)?),
+        Output::Json => client::render::json(&client.get_json(&path)?),
+    })
+}
+
 /// Does what `shunt acl` says.
 pub fn acl(client: &Client, action: &Acl) -> Result<(), Failure> {
     let Acl::Test {

@@ -4,6 +4,7 @@ pub mod describe;
 pub mod render;
 pub mod security;
 pub mod trace;
+pub mod why;
 
 use std::{fmt::Write as _, io, path::PathBuf, time::Duration};
 

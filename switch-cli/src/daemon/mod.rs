@@ -7,6 +7,7 @@ mod acls;
 mod addresses;
 mod attachment;
 mod claim;
+mod drops;
 mod flows;
 mod instance;
 mod port;

@@ -10,11 +10,12 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    acls, addresses, flows, problem::Problem, switch::Switch, traces, view, view_qos, view_security,
+    acls, addresses, drops, flows, problem::Problem, switch::Switch, traces, view, view_qos,
+    view_security,
 };
 use crate::api::{
     FdbFilter, NewFdbEntry, Reloaded, Removed,
-    trace::{Trace, TraceRequest},
+    trace::{Dropped, Trace, TraceRequest},
 };
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
@@ -81,6 +82,7 @@ pub fn router(control: Control) -> Router {
     Router::new()
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}", get(port))
+        .route("/v1/ports/{name}/drops", get(port_drops))
         .route("/v1/networks", get(networks))
         .route("/v1/networks/{name}", get(network))
         .route("/v1/fdb", get(fdb).post(fdb_add).delete(fdb_flush))
@@ -118,6 +120,15 @@ async fn port(
 ) -> Answer<crate::api::PortDetail> {
     control
         .call_with_devices(move |switch| view::port(switch, &name))
+        .await
+}
+
+async fn port_drops(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Answer<Vec<Dropped>> {
+    control
+        .call(move |switch| drops::drops(switch, &name))
         .await
 }
 

@@ -31,7 +31,25 @@ pub(super) fn drop_all(
         .dropped(reason)
         .add(burst.len() as u64);
     for frame in burst.drain(..) {
+        keep(context, cache.region(), &frame, (port, port), reason);
         cache.free(frame);
+    }
+}
+
+/// Keeps what people may ask about a frame that is dropped: why, and what was in it. `places` are
+/// where it is counted and where it came in.
+#[cold]
+#[inline(never)]
+fn keep(
+    context: &Context<'_>,
+    region: &Region,
+    frame: &Frame,
+    places: (PortIndex, PortIndex),
+    reason: DropReason,
+) {
+    if let Some(recent) = &context.counters.recent {
+        let when = (context.now, context.now_ns);
+        recent.note(places, reason, when, (frame.size(), region.head(frame)));
     }
 }
 
@@ -103,6 +121,8 @@ impl Egress<'_> {
     #[inline(never)]
     fn discard(&mut self, frame: Frame, port: PortIndex, reason: DropReason) {
         self.context.counters.port(port).dropped(reason).add(1);
+        let region: &Region = self.cache.region();
+        keep(self.context, region, &frame, (port, self.ingress), reason);
         self.cache.free(frame);
     }
 
@@ -198,8 +218,17 @@ impl Egress<'_> {
                 Some(copy) => self.send(copy, entry, position, exit),
                 // The copy that could not be made is counted on both sides of the balance.
                 None => {
+                    let reason = DropReason::NoFreeFrame;
                     let port = self.context.counters.port(exit.port);
-                    port.dropped(DropReason::NoFreeFrame).add(1);
+                    port.dropped(reason).add(1);
+                    let region: &Region = self.cache.region();
+                    keep(
+                        self.context,
+                        region,
+                        &frame,
+                        (exit.port, self.ingress),
+                        reason,
+                    );
                 }
             }
         }

@@ -450,7 +450,7 @@ impl Memory {
     ) -> Option<Traces> {
         let mut burst = Burst::new();
         burst.push(self.cache.frame_from(bytes)?);
-        let counters = WorkerCounters::default();
+        let counters = WorkerCounters::without_records();
         let context = Context {
             snapshot,
             fdb,

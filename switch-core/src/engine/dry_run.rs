@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Drive, Engine, EngineError};
+use super::{Engine, EngineError};
 use crate::{
     config::snapshot::{Link, Ruleset, Snapshot},
     datapath::dry_run::DryRun,
@@ -30,12 +30,8 @@ impl Engine {
             links: self.links.as_slice().into(),
         };
         let worker = self.owners(ingress).first().copied();
-        let elapsed = match &self.drive {
-            Drive::Threads(_, clock) => clock.elapsed(),
-            Drive::Manual(_, time) => *time,
-        };
         let worker = worker.unwrap_or(WorkerIndex::new(0));
-        copy(&snapshot, self.fdb().duplicate(), worker, elapsed)
+        copy(&snapshot, self.fdb().duplicate(), worker, self.elapsed())
     }
 }
 

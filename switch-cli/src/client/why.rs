@@ -1,0 +1,86 @@
+//! Dropped frames for people, the last one first.
+
+use std::fmt::Write as _;
+
+use super::trace::rule_text;
+use crate::api::trace::Dropped;
+
+/// The page about a port.
+pub fn why(port: &str, drops: &[Dropped]) -> String {
+    if drops.is_empty() {
+        return format!("the switch has dropped no frame at {port} since the port was added\n");
+    }
+    // Writing to a string cannot fail.
+    let mut page = String::new();
+    for drop in drops {
+        let Dropped {
+            age_s,
+            reason,
+            text,
+            from,
+            frame,
+            ..
+        } = drop;
+        let from = from.as_deref().unwrap_or("a port that is gone");
+        let _ = writeln!(page, "{age_s:.3} s ago, from {from}: {reason}");
+        let _ = writeln!(page, "  {}", frame.text);
+        let _ = writeln!(page, "  {text}");
+        let _ = match &drop.rule {
+            Some(rule) => writeln!(page, "  {}", rule_text(rule)),
+            None if drop.still_dropped => Ok(()),
+            None => writeln!(page, "  Such a frame would not be dropped so now."),
+        };
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::trace::{FrameView, TraceRule},
+        frame::text,
+    };
+
+    #[test]
+    fn a_page() {
+        let drop = |reason: &str, still_dropped: bool, rule: Option<TraceRule>| Dropped {
+            age_s: 1.25,
+            reason: reason.into(),
+            text: "What it means.".into(),
+            from: Some("guest-a".into()),
+            frame: FrameView {
+                bytes: 1500,
+                text: text::line(&[0; 3], 1500),
+                hex: "000000".into(),
+            },
+            still_dropped,
+            rule,
+        };
+        let rule = TraceRule {
+            acl: "guests".into(),
+            scope: "port/guest-a".into(),
+            direction: "from_port".into(),
+            rule: Some(2),
+            name: Some("no-mail".into()),
+            action: "deny".into(),
+            text: "deny protocol tcp".into(),
+            file: "switch.toml".into(),
+            line: 12,
+        };
+        let gone = Dropped {
+            from: None,
+            ..drop("mac_limit", false, None)
+        };
+        let page = why(
+            "guest-a",
+            &[
+                drop("acl_from_port", true, Some(rule)),
+                drop("truncated", true, None),
+                gone,
+            ],
+        );
+        insta::assert_snapshot!(page);
+        insta::assert_snapshot!(why("guest-a", &[]));
+    }
+}
