@@ -115,6 +115,22 @@ pub struct PortDetail {
     pub policers: Vec<Policer>,
     /// The queues that frames to it wait in; empty without a scheduler.
     pub egress_queues: Vec<Queue>,
+    /// What policy is attached to it.
+    #[serde(flatten)]
+    pub policy: Attached,
+}
+
+/// What policy is attached to a port or a network, by name; null: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The access control list of what comes into the switch.
+    pub acl_from_port: Option<String>,
+    /// The access control list of what goes out of the switch.
+    pub acl_to_port: Option<String>,
+    /// The policer of what comes into the switch.
+    pub police_from_port: Option<String>,
+    /// The policer of what goes out of the switch.
+    pub police_to_port: Option<String>,
 }
 
 /// An element of `GET /v1/networks`.
@@ -153,6 +169,9 @@ pub struct NetworkDetail {
     pub network: Network,
     /// Its ports.
     pub members: Vec<Member>,
+    /// What policy is attached to it.
+    #[serde(flatten)]
+    pub policy: Attached,
 }
 
 /// An element of `GET /v1/fdb`.
@@ -411,6 +430,15 @@ pub struct Queue {
     pub full_frames: u64,
     /// Frames dropped by CoDel.
     pub late_frames: u64,
+}
+
+/// The answer of `GET /v1/qos/{name}`: a policer in all its places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicerDetail {
+    /// The name in the configuration.
+    pub name: String,
+    /// Where it is at work, each with a bucket of its own.
+    pub places: Vec<Policer>,
 }
 
 /// An element of `GET /v1/counters`.

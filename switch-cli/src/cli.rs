@@ -68,10 +68,10 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show all about one port, network or access control list
-    #[command(after_help = "Example:\n  shunt describe port guest-a")]
+    /// Show all about one port, network, access control list or policer
+    #[command(after_help = "Examples:\n  shunt describe port guest-a\n  shunt describe qos slow")]
     Describe {
-        /// A port, a network or an access control list
+        /// A port, a network, an access control list or, as qos, a policer
         what: Described,
         /// Its name in the configuration
         name: String,
@@ -163,6 +163,7 @@ enum Described {
     Port,
     Network,
     Acl,
+    Qos,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -307,6 +308,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Port => "ports",
         Described::Network => "networks",
         Described::Acl => "acl",
+        Described::Qos => "qos",
     };
     let path = format!("/v1/{collection}/{}", client::escape(name));
     if output == Output::Json {
@@ -316,6 +318,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Port => client::describe::port(&client.get(&path)?),
         Described::Network => client::describe::network(&client.get(&path)?),
         Described::Acl => client::describe::acl(&client.get(&path)?),
+        Described::Qos => client::describe::policer(&client.get(&path)?),
     })
 }
 

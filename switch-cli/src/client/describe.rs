@@ -2,10 +2,13 @@
 
 use std::fmt::{Display, Write as _};
 
-use switch_core::engine::Class;
+use switch_core::{
+    config::units::{rate_text, size_text},
+    engine::Class,
+};
 
 use super::render;
-use crate::api::{AclDetail, Membership, NetworkDetail, Port, PortDetail};
+use crate::api::{AclDetail, Attached, Membership, NetworkDetail, PolicerDetail, Port, PortDetail};
 
 /// Lines of a key and a value, the values below each other.
 #[derive(Default)]
@@ -86,6 +89,7 @@ pub fn port(detail: &PortDetail) -> String {
     for Membership { network, vid } in &detail.networks {
         page.under(network, tag(*vid));
     }
+    attached(&mut page, &detail.policy);
     traffic(&mut page, port);
     rates(&mut page, detail);
     page.0
@@ -155,6 +159,76 @@ pub fn network(detail: &NetworkDetail) -> String {
         let text = format!("{:<8}{:<9}{}", member.role, state, tag(member.vid));
         page.under(&member.port, text);
     }
+    attached(&mut page, &detail.policy);
+    page.0
+}
+
+/// The policy of a port or a network, where there is any.
+fn attached(page: &mut Page, policy: &Attached) {
+    let Attached {
+        acl_from_port,
+        acl_to_port,
+        police_from_port,
+        police_to_port,
+    } = policy;
+    let lines = [
+        ("acl_from_port", acl_from_port),
+        ("police_from_port", police_from_port),
+        ("acl_to_port", acl_to_port),
+        ("police_to_port", police_to_port),
+    ];
+    let mut lines = lines
+        .iter()
+        .filter_map(|(key, name)| Some((key, name.as_ref()?)));
+    if let Some(first) = lines.next() {
+        page.title("Policy");
+        for (key, name) in std::iter::once(first).chain(lines) {
+            page.under(key, name);
+        }
+    }
+}
+
+/// The page of a policer.
+pub fn policer(detail: &PolicerDetail) -> String {
+    let mut page = Page::default();
+    page.line("Name", &detail.name);
+    let Some(any) = detail.places.first() else {
+        page.line("Attached", "nowhere: it does nothing");
+        return page.0;
+    };
+    page.line("Rate", rate_text(any.rate_bps));
+    page.line("Burst", size_text(any.burst_bytes));
+    if let Some(excess) = any.excess_burst_bytes {
+        page.line("Excess burst", size_text(excess));
+    }
+    if let (Some(rate), Some(burst)) = (any.peak_rate_bps, any.peak_burst_bytes) {
+        page.line("Peak rate", rate_text(rate));
+        page.line("Peak burst", size_text(burst));
+    }
+    if any.colour_aware {
+        page.line("Colours", "frames that come drop eligible are yellow");
+    }
+    page.line("Exceed", &any.exceed);
+    if let Some(violate) = &any.violate {
+        page.line("Violate", violate);
+    }
+    page.title("Places");
+    for place in &detail.places {
+        let way = match place.direction.as_str() {
+            "from_port" => "police_from_port (into the switch)",
+            _ => "police_to_port (out of the switch)",
+        };
+        page.under(&place.scope, way);
+        for (colour, frames, bytes) in [
+            ("green", place.green_frames, place.green_bytes),
+            ("yellow", place.yellow_frames, place.yellow_bytes),
+            ("red", place.red_frames, place.red_bytes),
+        ] {
+            if frames > 0 {
+                page.under("", format!("{colour}: {frames} frames, {bytes} bytes"));
+            }
+        }
+    }
     page.0
 }
 
@@ -207,7 +281,7 @@ fn tag(vid: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{AclPlace, AclRule, Member, Network, State};
+    use crate::api::{AclPlace, AclRule, Member, Network, Policer, Port, State};
 
     #[test]
     fn a_port() {
@@ -252,6 +326,11 @@ mod tests {
             mark: vec!["pcp".to_owned()],
             policers: Vec::new(),
             egress_queues: vec![render::tests::queue()],
+            policy: Attached {
+                acl_from_port: Some("guests".into()),
+                police_to_port: Some("slow".into()),
+                ..Attached::default()
+            },
         };
         insta::assert_snapshot!(port(&port_detail));
     }
@@ -311,7 +390,37 @@ mod tests {
                 state: State::Down,
                 vid: Some(20),
             }],
+            policy: Attached::default(),
         };
         insta::assert_snapshot!(network(&detail));
+    }
+
+    #[test]
+    fn a_policer() {
+        let place = Policer {
+            policer: "slow".into(),
+            scope: "port/guest-a".into(),
+            direction: "from_port".into(),
+            rate_bps: 8_000_000,
+            burst_bytes: 65_536,
+            excess_burst_bytes: None,
+            peak_rate_bps: Some(16_000_000),
+            peak_burst_bytes: Some(100_000),
+            colour_aware: true,
+            exceed: "mark".into(),
+            violate: Some("drop".into()),
+            green_frames: 3,
+            green_bytes: 300,
+            yellow_frames: 0,
+            yellow_bytes: 0,
+            red_frames: 1,
+            red_bytes: 1500,
+        };
+        let detail = |places: Vec<Policer>| PolicerDetail {
+            name: "slow".into(),
+            places,
+        };
+        insta::assert_snapshot!(policer(&detail(vec![place])));
+        insta::assert_snapshot!(policer(&detail(Vec::new())));
     }
 }

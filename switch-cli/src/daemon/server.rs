@@ -93,6 +93,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/counters", get(counters))
         .route("/v1/workers", get(workers))
         .route("/v1/qos", get(qos))
+        .route("/v1/qos/{name}", get(policer))
         .route("/v1/trace", post(trace))
         .route("/v1/security", get(security))
         .route("/v1/queues", get(queues))
@@ -178,6 +179,15 @@ async fn workers(State(control): State<Control>) -> Answer<Vec<crate::api::Worke
 
 async fn qos(State(control): State<Control>) -> Answer<Vec<crate::api::Policer>> {
     control.call(|switch| Ok(view_qos::policers(switch))).await
+}
+
+async fn policer(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Answer<crate::api::PolicerDetail> {
+    control
+        .call(move |switch| view_qos::describe(switch, &name))
+        .await
 }
 
 async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>> {

@@ -1,7 +1,10 @@
 //! The switch as the API shows it.
 
 use switch_core::{
-    config::snapshot::{EgressTag, PortRules, Ruleset},
+    config::{
+        AttachedAcls, Name, Policed,
+        snapshot::{EgressTag, PortRules, Ruleset},
+    },
     counters::DropReason,
     engine::{Entry, Kind},
     limits::{NetworkIndex, PortIndex, WorkerIndex},
@@ -115,6 +118,11 @@ pub fn port(switch: &Switch, name: &str) -> Result<api::PortDetail, Problem> {
         mark: view_qos::sources(port.config.marks.places()),
         policers: view_qos::policers_of(switch, port),
         egress_queues: view_qos::queues_of(switch, port),
+        policy: switch
+            .config
+            .port(name)
+            .map(|port| attached(&port.acls, &port.policed))
+            .unwrap_or_default(),
     })
 }
 
@@ -190,7 +198,22 @@ pub fn network(switch: &Switch, name: &str) -> Result<api::NetworkDetail, Proble
     Ok(api::NetworkDetail {
         network,
         members: members.filter_map(member).collect(),
+        policy: switch
+            .config
+            .network(name)
+            .map(|network| attached(&network.acls, &network.policed))
+            .unwrap_or_default(),
     })
+}
+
+fn attached(acls: &AttachedAcls, policed: &Policed) -> api::Attached {
+    let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
+    api::Attached {
+        acl_from_port: text(&acls.from_port),
+        acl_to_port: text(&acls.to_port),
+        police_from_port: text(&policed.from_port),
+        police_to_port: text(&policed.to_port),
+    }
 }
 
 /// The forwarding databases, ordered by network, address and port.

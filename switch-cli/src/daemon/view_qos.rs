@@ -2,7 +2,7 @@
 
 use switch_core::engine::{ClassSource, Colour, MeterRates, Policer, PortQueues, Service};
 
-use super::{port::Port, switch::Switch};
+use super::{port::Port, problem::Problem, switch::Switch};
 use crate::api;
 
 /// All policers at work: those of ports, then those of networks, in the order of the file.
@@ -34,6 +34,26 @@ pub fn policers(switch: &Switch) -> Vec<api::Policer> {
             Some(policer_of(scope, direction, policer))
         });
     at_work.collect()
+}
+
+/// All about one policer.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn describe(switch: &Switch, name: &str) -> Result<api::PolicerDetail, Problem> {
+    let configured = switch.config.policers.iter();
+    if !configured.map(|it| it.name.as_str()).any(|it| it == name) {
+        let error = format!("there is no policer {name:?}");
+        return Err(Problem::not_found(
+            error,
+            "`shunt get qos` shows those at work",
+        ));
+    }
+    let places = policers(switch).into_iter();
+    Ok(api::PolicerDetail {
+        name: name.to_owned(),
+        places: places.filter(|place| place.policer == name).collect(),
+    })
 }
 
 fn policer_of(scope: String, direction: &str, policer: &Policer) -> api::Policer {
