@@ -202,7 +202,7 @@ pub struct AclRule {
     pub line: Option<usize>,
     /// Its name in the configuration; null without one.
     pub name: Option<String>,
-    /// `allow`, `deny` or `count`.
+    /// `allow`, `deny`, `count` or `log`.
     pub action: String,
     /// What it says, in one line.
     pub text: String,

@@ -68,10 +68,10 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show all about one port, network, access control list or policer
+    /// Show all about one port, its security, a network, an access control list or a policer
     #[command(after_help = "Examples:\n  shunt describe port guest-a\n  shunt describe qos slow")]
     Describe {
-        /// A port, a network, an access control list or, as qos, a policer
+        /// A port, its security, a network, an access control list or, as qos, a policer
         what: Described,
         /// Its name in the configuration
         name: String,
@@ -164,6 +164,7 @@ enum Described {
     Network,
     Acl,
     Qos,
+    Security,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -309,6 +310,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Network => "networks",
         Described::Acl => "acl",
         Described::Qos => "qos",
+        Described::Security => "security",
     };
     let path = format!("/v1/{collection}/{}", client::escape(name));
     if output == Output::Json {
@@ -319,6 +321,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Network => client::describe::network(&client.get(&path)?),
         Described::Acl => client::describe::acl(&client.get(&path)?),
         Described::Qos => client::describe::policer(&client.get(&path)?),
+        Described::Security => client::describe::security(&client.get(&path)?),
     })
 }
 

@@ -3,7 +3,12 @@
 use std::{fs, time::Duration};
 
 use serde_json::Value;
-use shunt_tests::{config::Config, daemon::Daemon, traffic::text_of, world::World};
+use shunt_tests::{
+    config::Config,
+    daemon::{Daemon, wait_for},
+    traffic::text_of,
+    world::World,
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing has to come.
@@ -11,7 +16,8 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 const LISTS: &str = "\n[[acl]]\nname = \"from-a\"\ndefault = \"allow\"\n\n\
                      [[acl.rule]]\nname = \"mail\"\naction = \"deny\"\nprotocol = \"tcp\"\n\
-                     destination_port = 25\n";
+                     destination_port = 25\n\n\
+                     [[acl.rule]]\naction = \"log\"\nprotocol = \"icmp\"\n";
 
 fn bytes_of(hex: &Value) -> Vec<u8> {
     let hex = hex.as_str().expect("digits").as_bytes();
@@ -98,6 +104,34 @@ fn what_a_trace_says_is_what_happens_and_the_trace_alone_changes_nothing() {
     let page = daemon.shunt(&["why", "a"]);
     assert!(page.contains("from-a rule 1 (mail)"), "{page}");
     assert!(daemon.shunt(&["why", "b"]).contains("no frame"));
+    daemon.stop();
+}
+
+#[test]
+fn a_rule_that_logs_writes_its_line_and_who_met_it() {
+    let world = World::new("log");
+    let (a, _b, _up) = (world.guest("a"), world.guest("b"), world.guest("up"));
+    let mut daemon = world.start(&switch());
+    let ping = trace(&daemon, "a", &["--src-mac", &text_of(a.mac), "--icmp"]);
+    assert_eq!(ping["verdict"], "flooded", "{ping}");
+    for _ in 0..3 {
+        a.wire().send(&bytes_of(&ping["frame"]["hex"]));
+    }
+    let file = fs::read_to_string(daemon.config_path()).expect("the file");
+    let rule = file
+        .lines()
+        .position(|line| line == "action = \"log\"")
+        .expect("the rule");
+    let place = format!("{}:{rule}", daemon.config_path().display());
+    wait_for("a line in the log", || {
+        let log = daemon.log();
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("log protocol icmp"));
+        let line = lines.next()?;
+        assert!(line.contains(&place) && line.contains("from a"), "{line}");
+        Some(())
+    });
     daemon.stop();
 }
 

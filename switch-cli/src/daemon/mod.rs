@@ -14,6 +14,7 @@ mod port;
 mod problem;
 mod reconciler;
 mod reload;
+mod rule_log;
 mod server;
 pub mod settings;
 mod switch;

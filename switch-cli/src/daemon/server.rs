@@ -97,6 +97,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/trace", post(trace))
         .route("/v1/security", get(security))
         .route("/v1/queues", get(queues))
+        .route("/v1/security/{name}", get(port_security))
         .route("/v1/reload", post(reload))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || {
@@ -188,6 +189,18 @@ async fn policer(
     control
         .call(move |switch| view_qos::describe(switch, &name))
         .await
+}
+
+async fn port_security(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Answer<crate::api::PortSecurity> {
+    let of_port = move |switch: &mut Switch| {
+        let mut ports = view_security::ports(switch).into_iter();
+        let found = ports.find(|port| port.port == name);
+        found.ok_or_else(|| addresses::no_port(&name))
+    };
+    control.call(of_port).await
 }
 
 async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>> {

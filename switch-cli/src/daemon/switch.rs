@@ -11,7 +11,7 @@ use switch_core::{
     limits::{PortIndex, WorkerIndex},
 };
 
-use super::port::Port;
+use super::{port::Port, rule_log::RuleLog};
 
 /// All that a request may look at or change.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct Switch {
     /// The ports, in the order of the file.
     pub ports: Vec<Port>,
     idle: Idleness,
+    rule_log: RuleLog,
 }
 
 /// How busy the workers were of late.
@@ -61,6 +62,7 @@ impl Switch {
             indices,
             cores,
             idle: Idleness::default(),
+            rule_log: RuleLog::default(),
         }
     }
 
@@ -74,9 +76,12 @@ impl Switch {
         self.ports.iter().find(|port| port.index == index)
     }
 
-    /// Forgets old addresses, and measures how busy the workers are: once a second.
+    /// Forgets old addresses, logs what rules ask for, and measures how busy the workers are: once
+    /// a second.
     pub fn every_second(&mut self) {
         self.engine.age();
+        let file = self.config_file.display().to_string();
+        self.rule_log.look(&self.engine, &self.config, &file);
         let counters = self.engine.counters().iter();
         let now: Vec<_> = counters
             .map(|worker| (worker.busy_ns.get(), worker.idle_ns.get()))

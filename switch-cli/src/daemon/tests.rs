@@ -230,6 +230,17 @@ fn details() {
     port.as_object_mut().unwrap().remove("drops");
     insta::assert_snapshot!(render::json(&port));
     insta::assert_snapshot!(world.text("/v1/networks/web"));
+    let listed = world.get("/v1/security");
+    let of_b = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|port| port["port"] == "b");
+    assert_eq!(Some(&world.get("/v1/security/b")), of_b);
+    let slow = world.get("/v1/qos/slow");
+    assert_eq!(slow["places"][0]["policer"], "slow");
+    assert!(world.refused("/v1/qos/fast").message.contains("no policer"));
+    assert!(world.refused("/v1/security/x").message.contains("no port"));
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub const fn word(action: Action) -> &'static str {
         Action::Allow => "allow",
         Action::Deny => "deny",
         Action::Count => "count",
+        Action::Log => "log",
     }
 }
 

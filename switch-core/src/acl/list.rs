@@ -20,6 +20,16 @@ pub enum Action {
     Deny,
     /// Counts it and goes on with the next rule.
     Count,
+    /// The same, and the control thread writes into its log that something was counted.
+    Log,
+}
+
+impl Action {
+    /// Whether it leaves the decision to the rules behind it.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        matches!(self, Self::Count | Self::Log)
+    }
 }
 
 /// A rule before it is compiled.
@@ -59,14 +69,14 @@ impl List {
     /// When the default counts, or more than [`MAX_COUNT_RULES`] rules do.
     #[must_use]
     pub fn new(rules: &[Rule], default: Action, default_hit: u32) -> Self {
-        assert!(default != Action::Count, "a default decides");
-        let counters = rules.iter().filter(|rule| rule.action == Action::Count);
+        assert!(!default.goes_on(), "a default decides");
+        let counters = rules.iter().filter(|rule| rule.action.goes_on());
         assert!(counters.count() <= MAX_COUNT_RULES, "few rules count");
         let (mut deciding, mut counting) = (Vec::new(), Vec::new());
         let mut mask = Packed::default();
         for (position, rule) in rules.iter().enumerate() {
             let cases = match rule.action {
-                Action::Count => &mut counting,
+                Action::Count | Action::Log => &mut counting,
                 Action::Allow | Action::Deny => &mut deciding,
             };
             for tests in &rule.cases {

@@ -24,7 +24,7 @@ fn the_first_that_decides_decides_and_those_that_count_count_before_it() {
     let rules = [
         rule(Action::Count, 10, &[&[below(100)], &[below(50)]]),
         rule(Action::Allow, 11, &[&[port(22)], &[port(80)]]),
-        rule(Action::Count, 12, &[&[]]),
+        rule(Action::Log, 12, &[&[]]),
         rule(Action::Deny, 13, &[&[below(50)]]),
         rule(Action::Count, 14, &[&[below(200)]]),
     ];

@@ -34,6 +34,8 @@ pub struct FlowRecord {
     pub network: NetworkIndex,
     /// It may pass.
     pub allowed: bool,
+    /// The counters of the rules that it meets here.
+    pub hits: Vec<u32>,
     /// Source MAC address.
     pub source_mac: Option<Mac>,
     /// Destination MAC address.
@@ -115,6 +117,7 @@ impl Engine {
             sender: flow.sender,
             network: place.network,
             allowed: flow.verdict.allowed,
+            hits: flow.verdict.hits().to_vec(),
             source_mac: field(Field::SourceMac).map(Mac::from_u64),
             destination_mac: field(Field::DestinationMac).map(Mac::from_u64),
             ethertype: field(Field::Ethertype).map(|ethertype| ethertype as u16),

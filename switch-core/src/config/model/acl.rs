@@ -131,6 +131,7 @@ fn rule(span: Span, source: &DeTable<'_>, table: &mut Table<'_, '_>) -> Rule {
                 ("allow", Action::Allow),
                 ("deny", Action::Deny),
                 ("count", Action::Count),
+                ("log", Action::Log),
             ],
         ),
         source_mac: table.several("source_mac", |value| mac("source_mac", value)),

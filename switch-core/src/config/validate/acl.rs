@@ -9,7 +9,7 @@ use crate::{
         reader::Field,
         report::{Code, Problem, Problems, printable},
         shape::{ACL, ADDRESS_SET, PORT_SET, RULE, Shape},
-        valid::{Acl, Action, AddressSet, AttachedAcls, Name, Network, NumberRange, Prefix},
+        valid::{Acl, AddressSet, AttachedAcls, Name, Network, NumberRange, Prefix},
     },
     limits,
 };
@@ -185,7 +185,7 @@ fn check(written: &model::Acl, names: &Names<'_, '_>, problems: &mut Problems) -
     if !written.default.is_written() {
         missing(&ACL, &written.span, "default", None, problems);
     }
-    let counts = |rule: &&model::Rule| rule.action.get() == Some(&Action::Count);
+    let counts = |rule: &&model::Rule| rule.action.get().is_some_and(|it| it.goes_on());
     if let Some(rule) = written
         .rules
         .iter()
@@ -193,7 +193,7 @@ fn check(written: &model::Acl, names: &Names<'_, '_>, problems: &mut Problems) -
         .nth(limits::MAX_COUNT_RULES)
     {
         let most = limits::MAX_COUNT_RULES;
-        let message = format!("more than {most} rules of this list only count");
+        let message = format!("more than {most} rules of this list only count or log");
         let help = "rules that allow or deny count, too: remove some of the others";
         problems.push(Problem::new(Code::Limit, rule.span.clone(), message).help(help));
     }

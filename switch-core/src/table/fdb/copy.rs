@@ -26,7 +26,7 @@ impl Fdb {
             let Some((key, word)) = original.entry() else {
                 continue;
             };
-            slot.publish(key, word);
+            slot.adopt(key, word);
             // Counted anew, so that the counts are those of these entries whatever others did.
             copy.network_counts[word.network().get()].fetch_add(1, Relaxed);
             if word.is_dynamic() {
