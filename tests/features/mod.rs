@@ -6,6 +6,7 @@ mod forwarding;
 mod marking;
 mod policing;
 mod queueing;
+mod rule_acts;
 mod scene;
 mod security;
 mod storm;

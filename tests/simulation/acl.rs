@@ -57,6 +57,26 @@ pub struct Rule {
     tcp_flags: Option<(u8, u8)>,
     dscp: Option<u8>,
     fragment: Option<&'static str>,
+    acts: Acts,
+}
+
+/// What rules do with a frame besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acts {
+    pub class: Option<u8>,
+    pub pcp: Option<u8>,
+    pub dscp: Option<u8>,
+}
+
+impl Acts {
+    /// These, and others that have the last word.
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            class: later.class.or(self.class),
+            pcp: later.pcp.or(self.pcp),
+            dscp: later.dscp.or(self.dscp),
+        }
+    }
 }
 
 const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
@@ -130,6 +150,14 @@ fn rule(rng: &mut Rng) -> Rule {
             rule.source = prefixes(rng, Some(false));
         }
         _ => ip_conditions(rng, &mut rule),
+    }
+    if action != Action::Deny && rng.chance(25) {
+        let mut number = |most| rng.chance(50).then(|| rng.range(0, most) as u8);
+        rule.acts = Acts {
+            class: number(7),
+            pcp: number(7),
+            dscp: number(63),
+        };
     }
     rule
 }
@@ -312,6 +340,7 @@ impl Rule {
             tcp_flags: None,
             dscp: None,
             fragment: None,
+            acts: Acts::default(),
         }
     }
 
@@ -383,6 +412,15 @@ impl Rule {
         }
         if let Some(fragment) = self.fragment {
             let _ = writeln!(text, "fragment = \"{fragment}\"");
+        }
+        for (key, number) in [
+            ("class", self.acts.class),
+            ("mark_pcp", self.acts.pcp),
+            ("mark_dscp", self.acts.dscp),
+        ] {
+            if let Some(number) = number {
+                let _ = writeln!(text, "{key} = {number}");
+            }
         }
     }
 }
@@ -695,6 +733,24 @@ impl Rule {
                 .tcp_flags
                 .is_none_or(|(set, clear)| flags & set == set && flags & clear == 0)
     }
+}
+
+/// What the rules do besides that a frame meets which all lists allow.
+pub fn acts(acls: &[&Acl], bytes: &[u8], wrong: Option<Wrong>) -> Acts {
+    let Ok(packet) = read(bytes) else {
+        return Acts::default();
+    };
+    let of_list = |acl: &&Acl| {
+        let mut acts = Acts::default();
+        for rule in acl.rules.iter().filter(|rule| rule.is_met(&packet, wrong)) {
+            acts = acts.then(rule.acts);
+            if rule.action != Action::Count {
+                break;
+            }
+        }
+        acts
+    };
+    acls.iter().map(of_list).fold(Acts::default(), Acts::then)
 }
 
 /// What lists say about a frame: none, if it is malformed.

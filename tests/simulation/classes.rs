@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    acl::Acts,
     rng::Rng,
     rules::{Port, Rules},
     wrong::Wrong,
@@ -217,27 +218,38 @@ pub fn class_of(rules: &Rules, port: &Port, frame: &[u8], wrong: Option<Wrong>) 
     classes.class
 }
 
-/// Writes what a port writes into a frame of a class.
-pub fn mark(rules: &Rules, port: &Port, class: u8, frame: &mut [u8], wrong: Option<Wrong>) {
+/// Writes what rules or, where they say nothing, the port write into a frame of a class.
+pub fn mark(
+    rules: &Rules,
+    port: &Port,
+    class: u8,
+    acts: Acts,
+    frame: &mut [u8],
+    wrong: Option<Wrong>,
+) {
     let classes = &port.classes;
     let map = classes.map.map(|map| &rules.class_maps[map]);
     let map = map.filter(|_| wrong != Some(Wrong::MapsIgnored));
     let class = usize::from(class);
     let tagged = matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]);
-    if classes.mark.contains(&Place::Pcp) && tagged {
-        let list = map.and_then(|map| map.to_pcp);
-        let pcp = list.unwrap_or([1, 0, 2, 3, 4, 5, 6, 7])[class];
+    let of_port = |place, list: Option<[u8; 8]>, standard: [u8; 8]| {
+        let writes = classes.mark.contains(&place);
+        writes.then(|| list.unwrap_or(standard)[class])
+    };
+    let list = map.and_then(|map| map.to_pcp);
+    let pcp = of_port(Place::Pcp, list, [1, 0, 2, 3, 4, 5, 6, 7]);
+    if let Some(pcp) = acts.pcp.or(pcp).filter(|_| tagged) {
         frame[14] = pcp << 5 | frame[14] & 0x1f;
     }
     let Some((at, ipv6)) = packet(frame, tagged) else {
         return;
     };
     let whole = frame.len() >= at + if ipv6 { 40 } else { 20 };
-    if !classes.mark.contains(&Place::Dscp) || !whole {
-        return;
-    }
     let list = map.and_then(|map| map.to_dscp);
-    let dscp = list.unwrap_or([8, 0, 18, 26, 34, 46, 48, 56])[class];
+    let dscp = of_port(Place::Dscp, list, [8, 0, 18, 26, 34, 46, 48, 56]);
+    let Some(dscp) = acts.dscp.or(dscp).filter(|_| whole) else {
+        return;
+    };
     if ipv6 {
         frame[at] = 0x60 + dscp / 4;
         frame[at + 1] = dscp % 4 * 64 + frame[at + 1] % 64;

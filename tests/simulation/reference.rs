@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use switch_core::{config::snapshot::Role, counters::DropReason, limits::MAX_FRAME_SIZE};
 
 use super::{
-    acl::{self, Attached},
+    acl::{self, Acts, Attached},
     classes,
     meter::{Meters, Place},
     rules::{Accept, Address, Membership, Port, Rules, Static},
@@ -72,6 +72,8 @@ struct Frame<'a> {
     colour: u8,
     /// The traffic class, as the port believes it.
     class: u8,
+    /// What rules say of it where it comes in.
+    acts: Acts,
 }
 
 fn is_tpid(ethertype: u16) -> bool {
@@ -93,6 +95,7 @@ fn parse(bytes: &[u8]) -> Result<Frame<'_>, DropReason> {
         further_tag: false,
         colour: 0,
         class: 1,
+        acts: Acts::default(),
     };
     if is_tpid(ethertype) {
         let tci = word(14).ok_or(DropReason::Truncated)?;
@@ -197,15 +200,21 @@ impl Reference {
             port.security.check(bytes, self.wrong)?;
         }
         if !self.is(Wrong::DeniedTeaches) {
-            self.pass(ingress, network, bytes, false)?;
+            frame.acts = self.pass(ingress, network, bytes, false)?;
         }
         Ok((network, frame))
     }
 
     /// The lists between a port and the switch; `out` is towards the port.
-    fn pass(&self, port: usize, network: usize, bytes: &[u8], out: bool) -> Result<(), DropReason> {
+    fn pass(
+        &self,
+        port: usize,
+        network: usize,
+        bytes: &[u8],
+        out: bool,
+    ) -> Result<Acts, DropReason> {
         if self.is(Wrong::ListsIgnored) {
-            return Ok(());
+            return Ok(Acts::default());
         }
         let of_network = self.rules.networks[&network].acls;
         let of_port = self.rules.ports[&port].acls;
@@ -222,11 +231,12 @@ impl Reference {
         let lists = lists.into_iter().flatten();
         let acls: Vec<_> = lists.map(|list| &self.rules.acls[list]).collect();
         if acls.is_empty() {
-            return Ok(());
+            return Ok(Acts::default());
         }
         match (acl::allows(&acls, bytes, self.wrong), out) {
             (None, _) => Err(DropReason::Malformed),
-            (Some(true), _) => Ok(()),
+            (Some(true), _) if self.is(Wrong::RulesOnlyAllow) => Ok(Acts::default()),
+            (Some(true), _) => Ok(acl::acts(&acls, bytes, self.wrong)),
             (Some(false), true) => Err(DropReason::AclToPort),
             (Some(false), false) => Err(DropReason::AclFromPort),
         }
@@ -421,7 +431,7 @@ impl Reference {
         };
         let targets = self.targets(ingress, network);
         let frames =
-            targets.filter_map(|port| Some((port, self.retag(network, &frame, port).ok()?)));
+            targets.filter_map(|port| Some((port, self.retag(network, &frame, port).ok()?.0)));
         // A policer may mark what leaves with a tag.
         let marked = |(port, bytes): (usize, Vec<u8>)| {
             let mut other = bytes.clone();
@@ -437,8 +447,8 @@ impl Reference {
     }
 
     fn send(&mut self, network: usize, frame: &Frame<'_>, port: usize) {
-        let mut bytes = match self.retag(network, frame, port) {
-            Ok(bytes) => bytes,
+        let (mut bytes, class) = match self.retag(network, frame, port) {
+            Ok(sent) => sent,
             Err(reason) => return self.count_drop(port, reason),
         };
         let places = [Place::ToNetwork(network), Place::ToPort(port)];
@@ -462,15 +472,22 @@ impl Reference {
         let totals = self.totals.entry(port).or_default();
         totals.tx_frames += 1;
         totals.tx_bytes += bytes.len() as u64;
-        let queue = classes::queue_of(&self.rules, &self.rules.ports[&port], frame.class);
+        let queue = classes::queue_of(&self.rules, &self.rules.ports[&port], class);
         self.sent.push((port, queue, bytes));
     }
 
-    /// The frame as it leaves by a port that is a member of the network.
-    fn retag(&self, network: usize, frame: &Frame<'_>, port: usize) -> Result<Vec<u8>, DropReason> {
+    /// The frame as it leaves by a port that is a member of the network, and its class there.
+    fn retag(
+        &self,
+        network: usize,
+        frame: &Frame<'_>,
+        port: usize,
+    ) -> Result<(Vec<u8>, u8), DropReason> {
         let link = self.links.get(&port).filter(|link| link.up);
         let mtu = link.ok_or(DropReason::PortDown)?.mtu as usize;
-        self.pass(port, network, frame.bytes, true)?;
+        let acts = self.pass(port, network, frame.bytes, true)?;
+        let acts = frame.acts.then(acts);
+        let class = acts.class.unwrap_or(frame.class);
         let rules = &self.rules.ports[&port];
         let tag = egress(&self.rules, rules, network).ok_or(DropReason::NoDestination)?;
         let payload = &frame.bytes[if frame.tag.is_some() { 16 } else { 12 }..];
@@ -499,9 +516,9 @@ impl Reference {
             return Err(DropReason::MtuExceeded);
         }
         if !self.is(Wrong::MarksForgotten) {
-            classes::mark(&self.rules, rules, frame.class, &mut bytes, self.wrong);
+            classes::mark(&self.rules, rules, class, acts, &mut bytes, self.wrong);
         }
-        Ok(bytes)
+        Ok((bytes, class))
     }
 }
 

@@ -77,4 +77,5 @@ wrongs! {
     ChecksumForgotten,
     MarksForgotten,
     QueuesMixed,
+    RulesOnlyAllow,
 }

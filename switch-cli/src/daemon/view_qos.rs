@@ -5,7 +5,7 @@ use switch_core::engine::{ClassSource, Colour, MeterRates, Policer, PortQueues, 
 use super::{port::Port, problem::Problem, switch::Switch};
 use crate::api;
 
-/// All policers at work: those of ports, then those of networks, in the order of the file.
+/// All policers at work: those of ports, then of networks, then of rules, in the order of the file.
 pub fn policers(switch: &Switch) -> Vec<api::Policer> {
     let rules = switch.engine.rules();
     let qos = &rules.qos;
@@ -33,7 +33,20 @@ pub fn policers(switch: &Switch) -> Vec<api::Policer> {
             let policer = policers.get(index?)?.as_deref()?;
             Some(policer_of(scope, direction, policer))
         });
-    at_work.collect()
+    at_work.chain(rule_policers(switch)).collect()
+}
+
+/// The policers of rules.
+fn rule_policers(switch: &Switch) -> impl Iterator<Item = api::Policer> + '_ {
+    let rules = switch.engine.rules();
+    let lists = switch.config.acls.iter().zip(&rules.hits);
+    lists.flat_map(move |(acl, hits)| {
+        hits.iter().enumerate().filter_map(move |(index, hit)| {
+            let policer = rules.qos.acts(*hit)?.policer.as_deref()?;
+            let scope = format!("acl/{}/{}", acl.name, index + 1);
+            Some(policer_of(scope, "any", policer))
+        })
+    })
 }
 
 /// All about one policer.

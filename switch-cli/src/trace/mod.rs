@@ -168,6 +168,10 @@ impl Names<'_> {
                         let name = network.map(|it| it.name.to_string());
                         format!("network/{}", name.unwrap_or_default())
                     }
+                    Policed::Rule(RuleMet { list, rule }) => {
+                        let acl = self.config.acls.get(list).map(|acl| acl.name.as_str());
+                        format!("acl/{}/{}", acl.unwrap_or_default(), rule + 1)
+                    }
                 },
                 green_frames,
                 yellow_frames,

@@ -245,7 +245,7 @@ impl<'c> Builder<'c> {
             });
         let hits = hits.of(self.config);
         let policy = self.policy(&hits, &ports).map(Arc::new);
-        let qos = self.qos();
+        let qos = self.qos(&hits);
         Ruleset {
             forward_reserved: self.config.switch.forward_reserved,
             ageing_s: self.config.switch.ageing_s,
@@ -388,7 +388,7 @@ fn concerns(ports: &[Option<PortRules>], policy: Option<&Policy>, qos: &Qos) -> 
         let listed = any(&|network| policy.is_some_and(|policy| policy.concerns(network)));
         let guarded = policy.is_some_and(|policy| policy.guard(port).is_some());
         // A colour that was given where a frame comes in shows where it leaves.
-        let policed = qos.has_ingress();
+        let policed = qos.has_ingress() || qos.has_acts();
         Concern {
             from_port: listed
                 || guarded

@@ -24,10 +24,10 @@ mod validate;
 pub use compile::{Compiled, Indices, OutOfIndices, compile, lost_memberships};
 pub use report::{Code, ConfigError, Report};
 pub use valid::{
-    AcceptableFrames, Acl, Action, AddressSet, Addresses, Attach, AttachedAcls, Config, Device,
-    Families, Fragments, HostInterface, InvalidDevice, InvalidIpPrefix, InvalidName, IpPrefix,
-    MacPattern, Match, Membership, Name, Native, Network, NumberRange, Policed, Policer, Port,
-    Prefix, Protocol, Role, Rule, Scheduler, Security, StaticEntry, Switch, Tagged, TcpFlags,
+    AcceptableFrames, Acl, Action, Acts, AddressSet, Addresses, Attach, AttachedAcls, Config,
+    Device, Families, Fragments, HostInterface, InvalidDevice, InvalidIpPrefix, InvalidName,
+    IpPrefix, MacPattern, Match, Membership, Name, Native, Network, NumberRange, Policed, Policer,
+    Port, Prefix, Protocol, Role, Rule, Scheduler, Security, StaticEntry, Switch, Tagged, TcpFlags,
     TransportMatch, Trunk,
 };
 

@@ -33,7 +33,7 @@ mod classes;
 mod qos;
 mod scheduler;
 
-pub(super) use acl::{Acl, Item, Rule, Set, Several};
+pub(super) use acl::{Acl, Acts, Item, Rule, Set, Several};
 pub(super) use classes::{ClassMap, Classes};
 pub(super) use qos::{Policed, Policer};
 pub(super) use scheduler::{Drop, Queue, Scheduler};

@@ -161,6 +161,10 @@ pub(super) const RULE: Shape = Shape {
         ("tcp_flags", "\"syn,!ack\""),
         ("dscp", "\"ef\""),
         ("fragment", "\"later\""),
+        ("class", "5"),
+        ("police", "\"100M\""),
+        ("mark_pcp", "5"),
+        ("mark_dscp", "\"ef\""),
     ],
 };
 

@@ -18,7 +18,7 @@ mod acl;
 mod qos;
 
 pub use acl::{
-    Acl, Action, AddressSet, Addresses, Families, Fragments, MacPattern, Match, NumberRange,
+    Acl, Action, Acts, AddressSet, Addresses, Families, Fragments, MacPattern, Match, NumberRange,
     Prefix, Protocol, Rule, TcpFlags, TransportMatch,
 };
 pub use qos::{Policed, Policer, Scheduler};

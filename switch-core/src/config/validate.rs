@@ -38,7 +38,7 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
     let schedulers = scheduler::schedulers(&document.schedulers, problems);
     let class_maps = classes::class_maps(&document.class_maps, problems);
     let (networks, directory) = networks(&document.networks, &policers, problems);
-    let lists = acl::lists(document, &directory, problems);
+    let lists = acl::lists(document, &directory, &policers, problems);
     let networks = acl::attach_to_networks(networks, document, &lists, problems);
     let parts = port::Parts {
         directory: &directory,

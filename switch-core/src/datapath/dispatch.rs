@@ -5,13 +5,16 @@ use std::iter;
 use arrayvec::ArrayVec;
 
 use super::{
-    Context, Decision, Entry, Notes, Outbox,
+    Context, Decision, Entry, Notes, Outbox, acts,
     exit::{Exit, Exits},
     may_pass, policy, qos,
     rewrite::rewrite,
 };
 use crate::{
-    config::snapshot::{Member, PortRules},
+    config::{
+        policy::Direction,
+        snapshot::{Member, PortRules},
+    },
     counters::DropReason,
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, FrameCache, Region},
@@ -176,8 +179,11 @@ impl Egress<'_> {
         let (context, network) = (self.context, entry.destination.network());
         policy::leave(context, inspected, position, exit.port, network)?;
         let region: &Region = self.cache.region();
+        let mut mark = qos::mark_of(marks, position, entry);
+        let place = (Direction::ToPort, exit.port);
+        acts::obey(context, place, region, frame, entry, &mut mark)
+            .map_err(|_| DropReason::PolicedToPort)?;
         prepare(frame, region, entry, exit)?;
-        let mark = qos::mark_of(marks, position, entry);
         qos::leave(context, region, frame, entry, exit, mark)
     }
 

@@ -131,6 +131,8 @@ pub enum Policed {
     Port(PortIndex),
     /// Those of a network, at all its ports.
     Network(NetworkIndex),
+    /// Those that meet a rule, wherever its list is attached.
+    Rule(RuleMet),
 }
 
 /// A policer that measured a frame, or several copies of it.
@@ -372,7 +374,8 @@ impl DryRun {
                 at(&rules.qos.from_network, network.get()),
             ),
         ];
-        outcome.policed = policers_met(ingress_policers);
+        outcome.policed = rule_policers_met(&rules, &outcome.rules);
+        outcome.policed.extend(policers_met(ingress_policers));
         let ports = (0..rules.ports.len()).map(PortIndex::new);
         for port in ports.filter(|port| *port != ingress) {
             let sent = traces.sent.iter().find(|(to, _)| *to == port);
@@ -398,10 +401,12 @@ impl DryRun {
                 ),
                 (Policed::Port(port), at(&rules.qos.to_port, port.get())),
             ];
+            let mut policed = rule_policers_met(&rules, &met);
+            policed.extend(policers_met(egress_policers));
             outcome.ways.push(Way {
                 port,
                 rules: met,
-                policed: policers_met(egress_policers),
+                policed,
                 result,
             });
         }
@@ -494,6 +499,16 @@ fn drops_at(counters: &WorkerCounters, port: PortIndex) -> impl Iterator<Item = 
 }
 
 /// Those that have measured something.
+/// The policers of the rules that were met.
+fn rule_policers_met(rules: &Ruleset, met: &[RuleMet]) -> Vec<PolicerMet> {
+    let policer = |met: &RuleMet| {
+        let hit = rules.hits.get(met.list)?.get(met.rule)?;
+        let policer = rules.qos.acts(*hit)?.policer.as_deref();
+        policers_met([(Policed::Rule(*met), policer)]).pop()
+    };
+    met.iter().filter_map(policer).collect()
+}
+
 fn policers_met<const N: usize>(policers: [(Policed, Option<&Policer>); N]) -> Vec<PolicerMet> {
     let met = policers.into_iter().filter_map(|(of, policer)| {
         let policer = policer?;

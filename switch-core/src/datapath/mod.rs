@@ -5,6 +5,7 @@
 //! [`DropReason`]. Stages decide and do not fail; they read no clock, make no system call, allocate
 //! nothing and log nothing.
 
+mod acts;
 mod classify;
 mod destination;
 mod dispatch;

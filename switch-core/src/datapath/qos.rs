@@ -6,8 +6,9 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Context, Entry, exit::Exit};
+use super::{Context, Entry, acts, exit::Exit};
 use crate::{
+    config::policy::Direction,
     counters::DropReason,
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, Region},
@@ -26,8 +27,12 @@ use crate::{
 /// What is thought of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    class: Class,
-    colour: Colour,
+    pub(super) class: Class,
+    pub(super) colour: Colour,
+    /// What a rule wants in its tag.
+    pub(super) pcp: Option<u8>,
+    /// What a rule wants in its packet.
+    pub(super) dscp: Option<u8>,
 }
 
 impl Mark {
@@ -41,6 +46,8 @@ impl Mark {
         Self {
             class: Class::BEST_EFFORT,
             colour,
+            pcp: None,
+            dscp: None,
         }
     }
 }
@@ -61,7 +68,7 @@ pub(super) fn enter(
 ) {
     let qos = &context.snapshot.rules.qos;
     let classes = qos.classes(ingress);
-    if !qos.has_ingress() && classes.is_none() {
+    if !qos.has_ingress() && !qos.has_acts() && classes.is_none() {
         return;
     }
     for (frame, entry) in burst.iter().zip(entries) {
@@ -72,14 +79,11 @@ pub(super) fn enter(
                 let (ethertype, payload) = behind_tag(region.head(frame), tag.is_some());
                 mark.class = classes.classify(tag, ethertype, payload);
             }
-            for policer in qos.ingress(ingress, entry.destination.network()) {
-                match policer.police(context.worker, context.now_ns, frame.size(), mark.colour) {
-                    Ok(after) => mark.colour = after,
-                    Err(_) => {
-                        entry.drop(DropReason::PolicedFromPort);
-                        break;
-                    }
-                }
+            let place = (Direction::FromPort, ingress);
+            let policed = acts::obey(context, place, region, frame, entry, &mut mark).is_ok()
+                && police(context, ingress, frame, entry, &mut mark);
+            if !policed {
+                entry.drop(DropReason::PolicedFromPort);
             }
         }
         marks.push(mark);
@@ -112,6 +116,23 @@ pub(super) fn admit(
     }
 }
 
+/// Whether a frame conforms to the policers of the port that it came from, and of its network.
+fn police(
+    context: &Context<'_>,
+    ingress: PortIndex,
+    frame: &Frame,
+    entry: &Entry,
+    mark: &mut Mark,
+) -> bool {
+    let qos = &context.snapshot.rules.qos;
+    let mut policers = qos.ingress(ingress, entry.destination.network());
+    policers.all(|policer| {
+        let police = policer.police(context.worker, context.now_ns, frame.size(), mark.colour);
+        mark.colour = police.unwrap_or(mark.colour);
+        police.is_ok()
+    })
+}
+
 /// The mark of the frame at this position when it is about to leave.
 pub(super) fn mark_of(marks: &Marks, position: usize, entry: &Entry) -> Mark {
     let given = marks.get(position).copied();
@@ -142,18 +163,18 @@ pub(super) fn leave(
         let head = region.head_mut(frame);
         *head.get_mut(PCP_POSITION).ok_or(DropReason::Truncated)? |= DEI_MASK;
     }
-    if let Some(rules) = qos.marks(exit.port) {
-        if let Some(pcp) = rules.pcp(mark.class).filter(|_| tagged) {
-            let head = region.head_mut(frame);
-            let byte = head.get_mut(PCP_POSITION).ok_or(DropReason::Truncated)?;
-            *byte = *byte & !PCP_MASK | pcp << PCP_SHIFT;
-        }
-        if let Some(dscp) = rules.dscp(mark.class) {
-            let head = region.head_mut(frame);
-            let (ethertype, _) = behind_tag(head, tagged);
-            let payload = head.get_mut(payload_position(tagged)..);
-            set_dscp(ethertype, payload.unwrap_or_default(), dscp);
-        }
+    let rules = qos.marks(exit.port);
+    let pcp = mark.pcp.or_else(|| rules?.pcp(mark.class));
+    if let Some(pcp) = pcp.filter(|_| tagged) {
+        let head = region.head_mut(frame);
+        let byte = head.get_mut(PCP_POSITION).ok_or(DropReason::Truncated)?;
+        *byte = *byte & !PCP_MASK | pcp << PCP_SHIFT;
+    }
+    if let Some(dscp) = mark.dscp.or_else(|| rules?.dscp(mark.class)) {
+        let head = region.head_mut(frame);
+        let (ethertype, _) = behind_tag(head, tagged);
+        let payload = head.get_mut(payload_position(tagged)..);
+        set_dscp(ethertype, payload.unwrap_or_default(), dscp);
     }
     if qos.queues(exit.port).is_some() {
         region.set_note(frame, mark.class.get());

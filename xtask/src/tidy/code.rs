@@ -142,6 +142,7 @@ const BANNED: &[Banned] = &[
         except: &[
             "switch-core/src/wire/",
             "switch-core/src/acl/",
+            "switch-core/src/datapath/acts.rs",
             "switch-core/src/datapath/policy.rs",
         ],
     },

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Builder;
 use crate::{
     config::{
-        snapshot::qos::{Policers, Qos},
-        valid::{Name, Policed, Port},
+        snapshot::qos::{Policers, Qos, RuleActs},
+        valid::{Acts, Name, Policed, Port},
     },
     qos::{
         policer::{Policer, PolicerRules},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Builder<'_> {
-    pub(super) fn qos(&self) -> Qos {
+    pub(super) fn qos(&self, hits: &[Box<[u32]>]) -> Qos {
         let config = self.config;
         let ports = || {
             config
@@ -40,6 +40,7 @@ impl Builder<'_> {
                 let rules = &port.marks;
                 rules.write_something().then(|| rules.clone())
             }),
+            by_rule: self.by_rule(hits),
             queues: self.by_port(|port| self.queues(port)),
             from_port: self.policers(ports().map(|(index, policed)| (index, from(policed)))),
             to_port: self.policers(ports().map(|(index, policed)| (index, to(policed)))),
@@ -58,6 +59,25 @@ impl Builder<'_> {
                 all.resize(all.len().max(index + 1), None);
                 all[index] = Some(one);
             }
+        }
+        all.into()
+    }
+
+    /// What rules do besides, by the counters of their hits.
+    fn by_rule(&self, hits: &[Box<[u32]>]) -> Box<[Option<RuleActs>]> {
+        let mut all = Vec::new();
+        let lists = self.config.acls.iter().zip(hits);
+        let rules = lists.flat_map(|(acl, hits)| acl.rules.iter().zip(hits));
+        for (rule, hit) in rules.filter(|(rule, _)| rule.acts != Acts::default()) {
+            let index = *hit as usize;
+            all.resize_with(all.len().max(index + 1), || None);
+            let police = rule.acts.police.as_ref();
+            all[index] = Some(RuleActs {
+                class: rule.acts.class,
+                pcp: rule.acts.mark_pcp,
+                dscp: rule.acts.mark_dscp,
+                policer: police.and_then(|name| self.policer(name)).map(Arc::new),
+            });
         }
         all.into()
     }

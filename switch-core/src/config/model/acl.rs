@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::IpAddr, str::FromStr};
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::name;
+use super::{classes::MOST, name};
 use crate::{
     config::{
         reader::{Field, Table, Wrong, as_number, as_text, one_of, wrong_type},
@@ -60,6 +60,16 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) tcp_flags: Field<TcpFlags>,
     pub(in crate::config) dscp: Several<NumberRange>,
     pub(in crate::config) fragment: Field<Fragments>,
+    pub(in crate::config) acts: Acts,
+}
+
+/// What a rule does besides.
+#[derive(Debug)]
+pub(in crate::config) struct Acts {
+    pub(in crate::config) class: Field<u32>,
+    pub(in crate::config) police: Field<String>,
+    pub(in crate::config) mark_pcp: Field<u32>,
+    pub(in crate::config) mark_dscp: Field<u8>,
 }
 
 /// An element of a list that may name a set.
@@ -114,6 +124,22 @@ pub(super) fn acl(span: Span, table: &mut Table<'_, '_>) -> Acl {
     }
 }
 
+fn acts(table: &mut Table<'_, '_>) -> Acts {
+    Acts {
+        class: table.number("class", 0..=MOST),
+        police: table.text("police", |text| Ok(text.to_owned())),
+        mark_pcp: table.number("mark_pcp", 0..=MOST),
+        mark_dscp: table.field("mark_dscp", |value| {
+            let range = dscp("mark_dscp", value)?;
+            if range.first == range.last {
+                return Ok(range.first as u8);
+            }
+            let help = format!("write, for example, {}", RULE.example("mark_dscp"));
+            Err(Wrong::value("`mark_dscp` is one value", help))
+        }),
+    }
+}
+
 fn rule(span: Span, source: &DeTable<'_>, table: &mut Table<'_, '_>) -> Rule {
     let ports = |key: &'static str| {
         move |value: &DeValue<'_>| item(value, |value| numbers(&RULE, key, value, 0xffff))
@@ -151,7 +177,7 @@ fn rule(span: Span, source: &DeTable<'_>, table: &mut Table<'_, '_>) -> Rule {
         icmp_type: table.several("icmp_type", |value| numbers(&RULE, "icmp_type", value, 255)),
         icmp_code: table.several("icmp_code", |value| numbers(&RULE, "icmp_code", value, 255)),
         tcp_flags: table.text("tcp_flags", tcp_flags),
-        dscp: table.several("dscp", dscp),
+        dscp: table.several("dscp", |value| dscp("dscp", value)),
         fragment: table.choice(
             "fragment",
             &[
@@ -161,6 +187,7 @@ fn rule(span: Span, source: &DeTable<'_>, table: &mut Table<'_, '_>) -> Rule {
                 ("any", Fragments::Any),
             ],
         ),
+        acts: acts(table),
     }
 }
 
@@ -298,7 +325,7 @@ fn ip_protocol(value: &DeValue<'_>) -> Result<Protocol, Wrong> {
 }
 
 /// DSCP by number, or by the names of RFC 2474, RFC 2597 and RFC 3246.
-fn dscp(value: &DeValue<'_>) -> Result<NumberRange, Wrong> {
+fn dscp(key: &str, value: &DeValue<'_>) -> Result<NumberRange, Wrong> {
     let class = |text: &str, size: usize| {
         let digits: Vec<u16> = text
             .chars()
@@ -319,7 +346,7 @@ fn dscp(value: &DeValue<'_>) -> Result<NumberRange, Wrong> {
     });
     match named {
         Some(number) => Ok(NumberRange::from(number)),
-        None => numbers(&RULE, "dscp", value, 63),
+        None => numbers(&RULE, key, value, 63),
     }
 }
 

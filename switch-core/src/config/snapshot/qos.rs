@@ -6,12 +6,29 @@ use super::Ruleset;
 use crate::{
     limits::{NetworkIndex, PortIndex},
     qos::{
-        classes::ClassRules, policer::Policer, queues::PortQueues, remark::MarkRules, storm::Storm,
+        classes::{Class, ClassRules},
+        policer::Policer,
+        queues::PortQueues,
+        remark::MarkRules,
+        storm::Storm,
     },
 };
 
 /// By index, the policer of a port or a network; none past the end.
 pub type Policers = Box<[Option<Arc<Policer>>]>;
+
+/// What a rule of a list does with a frame besides allowing or counting it.
+#[derive(Clone, Debug, Default)]
+pub struct RuleActs {
+    /// Gives it this class.
+    pub class: Option<Class>,
+    /// Writes this into its tag.
+    pub pcp: Option<u8>,
+    /// Writes this into its packet.
+    pub dscp: Option<u8>,
+    /// Measures it.
+    pub policer: Option<Arc<Policer>>,
+}
 
 /// Who may use how much.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +48,8 @@ pub struct Qos {
     pub classes: Box<[Option<ClassRules>]>,
     /// By port, what is written into frames that leave by it; none where nothing is.
     pub marks: Box<[Option<MarkRules>]>,
+    /// By the counter of its hits, what a rule does besides; none past the end.
+    pub by_rule: Box<[Option<RuleActs>]>,
     /// By port, its queues; none past the end.
     pub queues: Box<[Option<Arc<PortQueues>>]>,
 }
@@ -40,6 +59,11 @@ impl Qos {
     /// take and count is nobody else's.
     #[must_use]
     pub fn duplicate(&self) -> Self {
+        let own_acts = |acts: &Option<RuleActs>| {
+            let mut acts = acts.clone()?;
+            acts.policer = acts.policer.map(|policer| Arc::new(policer.duplicate()));
+            Some(acts)
+        };
         let own = |policers: &Policers| -> Policers {
             let policers = policers.iter();
             policers
@@ -57,6 +81,7 @@ impl Qos {
             classes: self.classes.clone(),
             marks: self.marks.clone(),
             queues: self.queues.clone(),
+            by_rule: self.by_rule.iter().map(own_acts).collect(),
         }
     }
 
@@ -70,7 +95,25 @@ impl Qos {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let policed = self.has_ingress() || !self.to_port.is_empty() || !self.to_network.is_empty();
-        !policed && self.classes.is_empty() && self.marks.is_empty() && self.queues.is_empty()
+        !policed
+            && !self.has_acts()
+            && self.classes.is_empty()
+            && self.marks.is_empty()
+            && self.queues.is_empty()
+    }
+
+    /// Whether some rule does something besides.
+    #[must_use]
+    #[inline]
+    pub fn has_acts(&self) -> bool {
+        !self.by_rule.is_empty()
+    }
+
+    /// What the rule with this counter does besides.
+    #[must_use]
+    #[inline]
+    pub fn acts(&self, hit: u32) -> Option<&RuleActs> {
+        self.by_rule.get(hit as usize)?.as_ref()
     }
 
     /// What is believed of the class of frames that come from a port.
@@ -154,6 +197,15 @@ impl Ruleset {
             rules_of_queues,
             same_port,
         );
+        // A counter is not another rule's at once, so that the same one is the same rule's.
+        for (new, before) in qos.by_rule.iter_mut().zip(&before.qos.by_rule) {
+            if let (Some(new), Some(before)) = (new, before)
+                && let (Some(new), Some(before)) = (&mut new.policer, &before.policer)
+                && new.rules() == before.rules()
+            {
+                *new = Arc::clone(before);
+            }
+        }
         let same_network = |index| network(self, index) == network(before, index);
         keep(
             &mut qos.from_network,

@@ -925,6 +925,26 @@ min_rate = "60 Mbit/s"
 name = "wan"
 queue = 8
 "#,
+    rule_acts: r#"
+[[acl]]
+name = "guests"
+default = "deny"
+
+[[acl.rule]]
+action = "deny"
+class = 5
+mark_pcp = 3
+
+[[acl.rule]]
+action = "allow"
+police = "100M"
+mark_dscp = "8-16"
+
+[[acl.rule]]
+action = "count"
+class = 8
+mark_dscp = 64
+"#,
     class_maps: r#"
 [[class_map]]
 name = "campus"

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr};
 
 use super::Name;
 pub use crate::acl::list::Action;
+use crate::qos::classes::Class;
 
 /// `[[acl]]`: rules in order, of which the first that allows or denies decides.
 #[derive(Clone, Debug)]
@@ -41,13 +42,29 @@ pub struct Rule {
     pub line: usize,
     /// The frames that it is about.
     pub matches: Match,
+    /// What it does besides.
+    pub acts: Acts,
+}
+
+/// What a rule does with a frame besides allowing or counting it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acts {
+    /// Gives it this traffic class.
+    pub class: Option<Class>,
+    /// Measures it by a policer of this rule alone.
+    pub police: Option<Name>,
+    /// Writes this into its tag where it leaves with one.
+    pub mark_pcp: Option<u8>,
+    /// Writes this into its packet where it leaves.
+    pub mark_dscp: Option<u8>,
 }
 
 impl PartialEq for Rule {
     /// A rule that only stands elsewhere in the file is the same.
     fn eq(&self, other: &Self) -> bool {
         let key = |rule: &Self| (rule.name.clone(), rule.action);
-        key(self) == key(other) && self.matches == other.matches && self.text == other.text
+        let same = key(self) == key(other) && self.text == other.text;
+        same && self.matches == other.matches && self.acts == other.acts
     }
 }
 

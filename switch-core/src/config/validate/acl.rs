@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{Directory, Seen, check_count, listed, missing, rule, unique_name};
+use super::{Directory, Seen, check_count, listed, missing, qos::Policers, rule, unique_name};
 use crate::{
     config::{
         model::{self, Attached, Set},
@@ -67,6 +67,7 @@ impl<'m, T> Known<'m, T> {
 /// What a rule may name.
 pub(super) struct Names<'d, 'm> {
     pub(super) networks: &'d Directory<'m>,
+    pub(super) policers: &'d Policers<'m>,
     pub(super) addresses: Known<'m, Content>,
     pub(super) ports: Known<'m, Vec<NumberRange>>,
 }
@@ -83,6 +84,7 @@ pub(super) struct Content {
 pub(super) fn lists<'m>(
     document: &'m model::Document,
     networks: &Directory<'m>,
+    policers: &Policers<'m>,
     problems: &mut Problems,
 ) -> Lists<'m> {
     let mut lists = Lists::default();
@@ -102,6 +104,7 @@ pub(super) fn lists<'m>(
     });
     let names = Names {
         networks,
+        policers,
         addresses,
         ports,
     };

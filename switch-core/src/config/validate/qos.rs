@@ -63,7 +63,8 @@ impl Policers<'_> {
         }
     }
 
-    fn resolve(&self, text: &Spanned<String>, problems: &mut Problems) -> Option<Name> {
+    /// The policer of this name.
+    pub(super) fn resolve(&self, text: &Spanned<String>, problems: &mut Problems) -> Option<Name> {
         let known = self.known.get(text.get_ref().as_str());
         if known.is_none() {
             let message = format!("there is no policer `{}`", printable(text.get_ref()));

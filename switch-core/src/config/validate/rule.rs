@@ -2,7 +2,7 @@
 
 use serde_spanned::Spanned;
 
-use super::{acl::Names, missing};
+use super::{acl::Names, classes::class_of, missing};
 use crate::{
     config::{
         model::{self, Item, Several},
@@ -10,8 +10,8 @@ use crate::{
         report::{Code, Problem, Problems, Span},
         shape::{ADDRESS_SET, PORT_SET, RULE},
         valid::{
-            Action, Addresses, Families, Fragments, Match, Name, NumberRange, Prefix, Protocol,
-            Rule, TransportMatch,
+            Action, Acts, Addresses, Families, Fragments, Match, Name, NumberRange, Prefix,
+            Protocol, Rule, TransportMatch,
         },
     },
     wire::{
@@ -83,7 +83,40 @@ pub(super) fn check(
             dscp: plain(&rule.dscp),
             fragment: rule.fragment.get().copied(),
         },
+        acts: acts(rule, names, problems),
     })
+}
+
+/// What a rule does besides, which must not be with frames that it drops.
+fn acts(rule: &model::Rule, names: &Names<'_, '_>, problems: &mut Problems) -> Acts {
+    let model::Acts {
+        class,
+        police,
+        mark_pcp,
+        mark_dscp,
+    } = &rule.acts;
+    let written = [
+        ("class", class.span()),
+        ("police", police.span()),
+        ("mark_pcp", mark_pcp.span()),
+        ("mark_dscp", mark_dscp.span()),
+    ];
+    for (key, span) in written {
+        if let Some(span) = span
+            && rule.action.get() == Some(&Action::Deny)
+        {
+            let message = format!("`{key}` of a rule that denies");
+            let help = "what is dropped needs none: allow it, or remove this";
+            problems.push(Problem::new(Code::Conflict, span, message).help(help));
+        }
+    }
+    let police = police.spanned();
+    Acts {
+        class: class.get().copied().map(class_of),
+        police: police.and_then(|text| names.policers.resolve(text, problems)),
+        mark_pcp: mark_pcp.get().map(|pcp| *pcp as u8),
+        mark_dscp: mark_dscp.get().copied(),
+    }
 }
 
 fn plain<T: Copy>(list: &Several<T>) -> Vec<T> {
