@@ -135,6 +135,7 @@ impl Switch {
             huge_pages: HugePages::No,
             fdb_capacity: 64,
             hash_key: [1, 2],
+            idle: Default::default(),
         };
         let mut engine = Engine::manual(&options).expect("an engine");
         let config = parse("rules.toml", RULES).unwrap_or_else(|report| panic!("{report}"));
