@@ -310,9 +310,9 @@ pub struct Worker {
 pub struct Policer {
     /// The name in the configuration.
     pub policer: String,
-    /// Whose frames it polices: `port/NAME` or `network/NAME`.
+    /// Whose frames it polices: `port/NAME`, `network/NAME` or `acl/NAME/RULE`.
     pub scope: String,
-    /// `from_port`: what the switch receives; `to_port`: what it sends.
+    /// `from_port`: what the switch receives; `to_port`: what it sends; `any`, of a rule: both.
     pub direction: String,
     /// The rate in bits a second.
     pub rate_bps: u64,

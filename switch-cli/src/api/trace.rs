@@ -57,7 +57,7 @@ pub struct TraceRule {
 pub struct TracePolicer {
     /// The name in the configuration.
     pub policer: String,
-    /// Whose frames it measures: `port/NAME` or `network/NAME`.
+    /// Whose frames it measures: `port/NAME`, `network/NAME` or `acl/NAME/RULE`.
     pub scope: String,
     /// Frames that conformed; of a network's policer, of those to all ports.
     pub green_frames: u64,
