@@ -406,9 +406,8 @@ impl Slot {
 }
 
 impl Slot {
-    /// Takes over an entry, into a slot that nobody else knows yet. Not by
-    /// [`publish`](Self::publish), which is compiled into the way of a new address as long as it
-    /// has no other caller.
+    /// Takes over an entry, into a slot that nobody else knows yet: there is nobody to
+    /// [`publish`](Self::publish) it to.
     pub(super) fn adopt(&self, key: Key, word: Word) {
         self.key.store(key.0, Relaxed);
         self.value.store(word.0, Relaxed);
