@@ -53,6 +53,32 @@ fn forward(mut worker: Worker) {
     worker.check();
 }
 
+/// A worker whose ingress port has a thousand rules, a guard and a policer.
+fn policed(flows: usize) -> Worker {
+    let mut worker = Worker::new(&Workload::with_policy(flows), Spacing::Packed);
+    if flows <= FRAMES / 2 {
+        // Known flows are asked for, and what an unknown one costs is another case.
+        for _ in 0..2 * flows.div_ceil(BURST) {
+            worker.fill();
+            worker.turn();
+        }
+    }
+    worker
+}
+
+// Cached: all flows are known. Miss: each frame is the first of its flow.
+#[library_benchmark(config = only("worker::Worker::forward"), setup = policed)]
+#[bench::cached_64(64)]
+#[bench::cached_1024(1024)]
+#[bench::miss(FRAMES)]
+fn policy(mut worker: Worker) {
+    for _ in 0..FRAMES / BURST {
+        worker.fill();
+        worker.turn();
+    }
+    worker.check();
+}
+
 fn capture(kind: Kind) -> Vec<Vec<u8>> {
     let workload = Workload::of_flows(FRAMES).with_kind(kind);
     let capture = Capture::new(
@@ -134,7 +160,9 @@ mod harness {
 
     library_benchmark_group!(
         name = engine,
-        benchmarks = [parse, fdb_lookup, fdb_learn, forward, rings, handoff]
+        benchmarks = [
+            parse, fdb_lookup, fdb_learn, forward, policy, rings, handoff
+        ]
     );
 
     gungraun::main!(library_benchmark_groups = engine);

@@ -31,6 +31,18 @@ pub fn benches(criterion: &mut Criterion) {
     bench("flood to 3 ports, flows", 64, flood);
     group.finish();
 
+    // A thousand rules, a guard and a policer. A million flows are more than any table has: each
+    // frame is the first of its flow.
+    let mut group = kit::group(criterion, "policy");
+    for flows in [1, 64, 1024, 1 << 20] {
+        let mut worker = Worker::new(&Workload::with_policy(flows), Spacing::Packed);
+        group.bench_function(BenchmarkId::new("flows", flows), |bencher| {
+            kit::time(bencher, &mut worker, BURST, Worker::fill, Worker::turn);
+        });
+        worker.check();
+    }
+    group.finish();
+
     // As a peer is measured that reads its frames from memory: the copy counts.
     let mut group = kit::group(criterion, "copy and forward");
     for flows in [1, 64, 10_000, 1 << 20] {

@@ -257,6 +257,15 @@ impl WorkerCounters {
         &self.hits[hit as usize]
     }
 
+    /// Adds frames to the counters of rules that they met.
+    pub fn count_hits(&self, hits: &[u32], frames: u64, bytes: u64) {
+        for hit in hits {
+            let counters = self.hit(*hit);
+            counters.frames.add(frames);
+            counters.bytes.add(bytes);
+        }
+    }
+
     /// Frames of a network that went to all its ports.
     #[must_use]
     #[inline]

@@ -83,6 +83,9 @@ pub const FLOWS_PER_WORKER: usize = 16_384;
 pub const RECENT_DROPS: usize = 8;
 /// Bytes that are kept of one: tags, IPv6 with a fragment header, and TCP.
 pub const RECENT_DROP_BYTES: usize = 96;
+/// Flows that a worker of a switch with policy finds by a few loads, 128 bytes each and 80 for
+/// what is seldom asked: 832 KiB.
+pub const SHORTCUTS_PER_WORKER: usize = 4096;
 /// Seconds without a frame after which a flow has left.
 pub const FLOW_IDLE_S: u32 = 60;
 /// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each

@@ -157,6 +157,9 @@ impl Worker {
         turn.pending = self.kick();
         turn.starved = self.served.iter().any(|served| served.queue.is_starved());
         let tick = Tick::after(now);
+        if turn.frames == 0 || self.refreshed != tick {
+            self.settle(tick);
+        }
         if self.refreshed != tick {
             self.refreshed = tick;
             self.refresh_statistics();
@@ -167,6 +170,15 @@ impl Worker {
     /// What all workers share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Brings the counters of rules and flows up to date.
+    fn settle(&mut self, now: Tick) {
+        let index = self.index.get();
+        if let Some(flows) = self.shared.flows[index].get() {
+            self.entries
+                .settle(&self.shared.counters[index], flows, now);
+        }
     }
 
     fn refresh_statistics(&self) {
@@ -314,6 +326,11 @@ impl Worker {
         while let Some(order) = mailbox.next_order() {
             match order {
                 Order::Adopt(snapshot) => {
+                    // What was counted belongs to rules of the snapshot before.
+                    self.settle(self.refreshed);
+                    if let Some(flows) = shared.flows[self.index.get()].get() {
+                        self.entries.make_shortcuts(flows);
+                    }
                     let generation = snapshot.generation;
                     let before = std::mem::replace(&mut self.snapshot, snapshot);
                     let counters = &shared.counters[self.index.get()];

@@ -23,4 +23,4 @@ pub use measure::{Cost, Measurement, Options, measure, run};
 pub use table::Table;
 pub use topology::{Kind, station};
 pub use worker::{FRAMES_PER_TICK, Worker};
-pub use workload::Workload;
+pub use workload::{Policy, Workload};

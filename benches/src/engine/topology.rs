@@ -1,8 +1,11 @@
 //! A small switch: four ports of one network.
 
 use switch_core::{
-    config::snapshot::{
-        EgressTag, Link, Member, NetworkRules, PortRules, Role, Ruleset, Snapshot, VidMap,
+    config::{
+        Indices, compile, parse,
+        snapshot::{
+            EgressTag, Link, Member, NetworkRules, PortRules, Role, Ruleset, Snapshot, VidMap,
+        },
     },
     limits::{NetworkIndex, PortIndex},
     wire::{
@@ -134,6 +137,62 @@ pub fn snapshot() -> Snapshot {
         }),
         links: vec![link; PORTS].into(),
     }
+}
+
+/// The same switch, with policy on port 0.
+///
+/// # Panics
+/// When the configuration has mistakes.
+pub fn snapshot_with_policy() -> Snapshot {
+    let file = policy_file();
+    let config = parse("policy.toml", &file).unwrap_or_else(|report| panic!("{report}"));
+    let compiled = compile(&config, &Indices::new()).expect("compiled");
+    for port in 0..PORTS {
+        let index = compiled.indices.port(&format!("port-{port}"));
+        assert_eq!(index, Some(PortIndex::new(port)), "ports in their order");
+    }
+    assert_eq!(compiled.indices.network("web"), Some(NETWORK));
+    Snapshot {
+        rules: std::sync::Arc::new(compiled.rules),
+        ..snapshot()
+    }
+}
+
+/// A thousand rules, of which the last is about the frames.
+fn policy_file() -> String {
+    let mut file = format!("[[network]]\nname = \"web\"\nvlan = {VID_BITS}\n");
+    for port in 0..PORTS {
+        let network = if is_access(port) {
+            "network = \"web\""
+        } else {
+            "trunk = [\"web\"]"
+        };
+        file += &format!("[[port]]\nname = \"port-{port}\"\ndevice = \"d{port}\"\n{network}\n");
+        if port == 0 {
+            let mac = station(PortIndex::new(0), 0);
+            file += &format!(
+                "security = \"strict\"\nallowed_macs = \"{mac}\"\n\
+                 allowed_addresses = \"10.0.0.1\"\n\
+                 acl_from_port = \"rules\"\npolice_from_port = \"limit\"\n"
+            );
+        }
+    }
+    file += "[[policer]]\nname = \"limit\"\nrate = \"100 Gbit/s\"\nburst = \"64 MiB\"\n";
+    file += "[[acl]]\nname = \"rules\"\ndefault = \"deny\"\n";
+    // So that frames with other ports are other flows.
+    file += "[[acl.rule]]\naction = \"deny\"\nprotocol = \"udp\"\nsource_port = 7\n";
+    for rule in 1..999 {
+        let action = if rule % 3 == 0 { "deny" } else { "allow" };
+        let (high, low) = (rule / 250 + 2, rule % 250);
+        file += &format!(
+            "[[acl.rule]]\naction = \"{action}\"\nprotocol = \"udp\"\n\
+             destination = \"10.{high}.{low}.0/24\"\ndestination_port = {}\n",
+            1000 + rule
+        );
+    }
+    file += "[[acl.rule]]\naction = \"allow\"\nprotocol = \"udp\"\n\
+             destination = \"10.1.0.0/16\"\ndestination_port = 53\n";
+    file
 }
 
 fn is_access(port: usize) -> bool {

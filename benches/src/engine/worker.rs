@@ -5,13 +5,18 @@ use switch_core::{
     config::snapshot::Snapshot,
     counters::{DropReason, WorkerCounters},
     datapath::{Context, Entries, Outbox, forward},
-    limits::{BURST, FDB_SLOTS, MAX_AGEING_S, PortIndex, WorkerIndex, chunks_needed},
+    limits::{
+        BURST, FDB_SLOTS, FLOWS_PER_WORKER, MAX_AGEING_S, PortIndex, WorkerIndex, chunks_needed,
+    },
     mem::{Burst, FrameCache, HugePages, Pool, Region},
-    table::fdb::{Fdb, Learned},
+    table::{
+        fdb::{Fdb, Learned},
+        flow::FlowTable,
+    },
 };
 
 use super::{
-    Capture, Kind, Spacing, Workload,
+    Capture, Kind, Policy, Spacing, Workload,
     topology::{self, NETWORK, PORTS, station},
 };
 
@@ -29,6 +34,7 @@ pub struct Worker {
     counters: WorkerCounters,
     cache: FrameCache,
     entries: Entries,
+    flows: Option<FlowTable>,
     outbox: Outbox,
     burst: Burst,
     capture: Capture,
@@ -51,12 +57,22 @@ impl Worker {
         let fdb = Fdb::new(FDB_SLOTS, HASH_KEY);
         // The destinations never speak, and a long run must not forget them.
         fdb.set_ageing(MAX_AGEING_S);
+        let mut entries = Entries::default();
+        let (snapshot, flows) = match workload.policy {
+            Policy::None => (topology::snapshot(), None),
+            Policy::Full => {
+                let flows = FlowTable::new(FLOWS_PER_WORKER, HASH_KEY);
+                entries.make_shortcuts(&flows);
+                (topology::snapshot_with_policy(), Some(flows))
+            }
+        };
         let worker = Self {
-            snapshot: topology::snapshot(),
+            snapshot,
             fdb,
             counters: WorkerCounters::default(),
             cache: FrameCache::new(Pool::new(region.into())),
-            entries: Entries::default(),
+            entries,
+            flows,
             outbox: Outbox::default(),
             burst: Burst::new(),
             capture: Capture::new(workload, spacing),
@@ -140,7 +156,7 @@ impl Worker {
             fdb: &self.fdb,
             counters: &self.counters,
             worker: WorkerIndex::new(0),
-            flows: None,
+            flows: self.flows.as_ref(),
             now: self.now,
             now_ns: u64::from(self.now.0) * 1_000_000_000,
         };
@@ -195,6 +211,20 @@ mod tests {
                 worker.check();
                 assert_eq!(worker.received(), 40 * BURST as u64);
             }
+        }
+    }
+
+    #[test]
+    fn policy_lets_all_frames_pass_and_knows_their_flows() {
+        for flows in [64, 40 * BURST] {
+            let mut worker = Worker::new(&Workload::with_policy(flows), Spacing::Packed);
+            for _ in 0..40 {
+                worker.fill();
+                worker.turn();
+            }
+            worker.check();
+            let events = worker.flows.as_ref().expect("a table").events();
+            assert_eq!(events.entered, flows as u64, "flows");
         }
     }
 

@@ -5,6 +5,8 @@ use switch_core::wire::ethernet::Mac;
 
 /// Most addresses of a workload: as many as always fit into the forwarding database.
 const MOST_ADDRESSES: usize = 65_536;
+/// Pairs of addresses of a workload with policy.
+pub(super) const POLICED_PAIRS: usize = 64;
 
 /// A set of frames, and what the switch knows before the first of them.
 ///
@@ -21,6 +23,18 @@ pub struct Workload {
     pub kind: Kind,
     /// Bytes of a frame as it comes in, without FCS: 60 is the shortest on a wire.
     pub frame_size: usize,
+    /// What the switch asks of the frames, which carry UDP then.
+    pub policy: Policy,
+}
+
+/// What is configured besides ports and networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing: the bare switch.
+    #[default]
+    None,
+    /// A list of a thousand rules, a guard of addresses and a policer where frames come in.
+    Full,
 }
 
 impl Workload {
@@ -33,6 +47,7 @@ impl Workload {
             macs: (2 * flows).min(MOST_ADDRESSES),
             kind: Kind::Untagged,
             frame_size: 60,
+            policy: Policy::None,
         }
     }
 
@@ -50,6 +65,17 @@ impl Workload {
     #[must_use]
     pub fn with_kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// So many flows of UDP from a guest, whose port has policy, to 64 stations: those to one
+    /// station differ in their ports.
+    #[must_use]
+    pub fn with_policy(flows: usize) -> Self {
+        Self {
+            flows,
+            policy: Policy::Full,
+            ..Self::of_flows(POLICED_PAIRS)
+        }
     }
 
     /// Addresses that send.
@@ -74,13 +100,38 @@ impl Workload {
     #[must_use]
     pub fn addresses(&self, flow: usize) -> (Mac, Mac) {
         let (sources, destinations) = (self.sources(), self.destinations());
-        assert!(flow < self.flows && self.flows <= sources * destinations);
+        assert!(flow < self.flows);
+        let flow = match self.policy {
+            Policy::None => flow,
+            Policy::Full => flow % POLICED_PAIRS,
+        };
+        assert!(flow < sources * destinations, "a pair for each flow");
         let (round, source) = (flow / sources, flow % sources);
         let destination = (source + round) % destinations;
+        let source = match self.policy {
+            Policy::None => source,
+            // A guest with one address.
+            Policy::Full => 0,
+        };
         (
             station(self.kind.ingress(), source),
             station(self.kind.egress(), destination),
         )
+    }
+
+    /// Headers of IPv4 and UDP, of all that fits into the frame.
+    fn udp(&self, flow: usize) -> Vec<u8> {
+        let total = (self.frame_size - 14 - self.kind.behind_addresses().len() + 2) as u16;
+        let (station, ports) = ((flow % POLICED_PAIRS) as u8, (flow / POLICED_PAIRS) as u16);
+        let mut bytes = vec![0x45, 0];
+        bytes.extend(total.to_be_bytes());
+        bytes.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        bytes.extend([10, 0, 0, 1, 10, 1, 0, station]);
+        bytes.extend((1024 + ports).to_be_bytes());
+        bytes.extend(53_u16.to_be_bytes());
+        bytes.extend((total - 20).to_be_bytes());
+        bytes.extend([0, 0]);
+        bytes
     }
 
     /// The frame of a flow, as it comes in.
@@ -88,6 +139,9 @@ impl Workload {
     pub fn frame(&self, flow: usize) -> Vec<u8> {
         let (source, destination) = self.addresses(flow);
         let mut frame = [&destination.0[..], &source.0, self.kind.behind_addresses()].concat();
+        if self.policy == Policy::Full {
+            frame.extend(self.udp(flow));
+        }
         assert!(frame.len() <= self.frame_size, "too short for its header");
         frame.resize(self.frame_size, 0);
         frame
@@ -117,6 +171,14 @@ mod tests {
             "{workload:?}"
         );
         assert!(sources.is_disjoint(&destinations));
+    }
+
+    #[test]
+    fn flows_with_policy_are_different_frames_of_few_addresses() {
+        let workload = Workload::with_policy(10_000);
+        let frames: HashSet<_> = (0..10_000).map(|flow| workload.frame(flow)).collect();
+        assert_eq!(frames.len(), 10_000);
+        assert_eq!((workload.sources(), workload.destinations()), (64, 64));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    policy::Policy,
+    policy::{Direction, Policy},
     snapshot::{
         self, Concern, EgressTag, Member, NetworkRules, PortRules, Role as PortRole, Ruleset,
         VidMap, qos::Qos,
@@ -244,7 +244,7 @@ impl<'c> Builder<'c> {
                 port: self.port(&entry.port),
             });
         let hits = hits.of(self.config);
-        let policy = self.policy(&hits, &ports).map(Arc::new);
+        let policy = self.policy(&hits).map(Arc::new);
         let qos = self.qos(&hits);
         Ruleset {
             forward_reserved: self.config.switch.forward_reserved,
@@ -384,18 +384,21 @@ fn concerns(ports: &[Option<PortRules>], policy: Option<&Policy>, qos: &Qos) -> 
         let any = |concerns: &dyn Fn(NetworkIndex) -> bool| {
             rules.iter().flat_map(PortRules::networks).any(concerns)
         };
-        // What a list at the way out asks for is read where the frame comes in.
-        let listed = any(&|network| policy.is_some_and(|policy| policy.concerns(network)));
+        let listed = |direction| {
+            any(&|network| {
+                policy.is_some_and(|policy| !policy.pair(direction, port, network).is_empty())
+            })
+        };
         let guarded = policy.is_some_and(|policy| policy.guard(port).is_some());
-        // A colour that was given where a frame comes in shows where it leaves.
-        let policed = qos.has_ingress() || qos.has_acts();
         Concern {
-            from_port: listed
+            from_port: listed(Direction::FromPort)
                 || guarded
                 || qos.classes(port).is_some()
                 || any(&|network| qos.ingress(port, network).next().is_some()),
-            to_port: listed
-                || policed
+            // A colour that was given where a frame comes in shows where it leaves.
+            to_port: listed(Direction::ToPort)
+                || qos.recolours()
+                || qos.has_acts()
                 || qos.marks(port).is_some()
                 || qos.queues(port).is_some()
                 || any(&|network| qos.egress(port, network).next().is_some()),

@@ -3,7 +3,7 @@
 use crate::{
     acl::{
         guard::Guard,
-        key::Key,
+        key::{Field, Key},
         list::{Hits, List},
         pack::Packed,
     },
@@ -148,8 +148,8 @@ pub struct Policy {
     networks: Box<[Attached]>,
     /// By port, what it may say about itself; none: anything.
     guards: Box<[Option<Guard>]>,
-    /// By network, whether a frame of it may have to pass a list somewhere.
-    concerned: Box<[bool]>,
+    /// A list asks for TCP flags somewhere.
+    asks_tcp_flags: bool,
 }
 
 /// The lists that a frame has to pass at one place, in their order.
@@ -189,30 +189,28 @@ impl Pair<'_> {
 
 impl Policy {
     /// These lists, attached to ports and networks by their indices, and these guards of ports.
-    /// `members` has the networks of
-    /// each port.
     #[must_use]
     pub fn new(
         lists: Vec<List>,
         ports: Vec<Attached>,
         networks: Vec<Attached>,
         guards: Vec<Option<Guard>>,
-        members: impl Iterator<Item = (PortIndex, NetworkIndex)>,
     ) -> Self {
-        let mut concerned: Box<[bool]> = networks
-            .iter()
-            .map(|acls| *acls != Attached::NONE)
-            .collect();
-        for (port, network) in members {
-            concerned[network.get()] |= ports[port.get()] != Attached::NONE;
-        }
+        let asks = |list: &List| list.mask().get(Field::TcpFlags) != 0;
         Self {
+            asks_tcp_flags: lists.iter().any(asks),
             lists: lists.into(),
             ports: ports.into(),
             networks: networks.into(),
             guards: guards.into(),
-            concerned,
         }
+    }
+
+    /// Whether a list asks for TCP flags somewhere.
+    #[must_use]
+    #[inline]
+    pub fn asks_tcp_flags(&self) -> bool {
+        self.asks_tcp_flags
     }
 
     /// What a port may say about itself; none: anything.
@@ -220,13 +218,6 @@ impl Policy {
     #[inline]
     pub fn guard(&self, port: PortIndex) -> Option<&Guard> {
         self.guards.get(port.get())?.as_ref()
-    }
-
-    /// Whether frames of this network may have to pass a list somewhere.
-    #[must_use]
-    #[inline]
-    pub fn concerns(&self, network: NetworkIndex) -> bool {
-        self.concerned.get(network.get()).copied().unwrap_or(false)
     }
 
     /// What a frame has to pass: from a port the port's list, then the network's; to a port the

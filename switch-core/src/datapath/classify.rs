@@ -35,6 +35,19 @@ pub(super) fn classify(
     }
 }
 
+/// The same for one frame, given its first bytes.
+pub(super) fn classify_one(
+    context: &Context<'_>,
+    rules: &PortRules,
+    stations: &View<'_>,
+    head: &[u8],
+    entry: &mut Entry,
+) {
+    if !enter(rules, rules.vids(), rules.tpid, stations, head, entry) {
+        enter_any(context, rules, stations, head, entry);
+    }
+}
+
 /// Enters a frame from one station to another with no tag or an ordinary one: nearly every frame.
 /// False, and nothing is done, where it needs a closer look.
 #[inline(always)]

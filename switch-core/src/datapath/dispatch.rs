@@ -5,7 +5,7 @@ use std::iter;
 use arrayvec::ArrayVec;
 
 use super::{
-    Context, Decision, Entry, Notes, Outbox, acts,
+    Context, Decision, Entry, Outbox, acts,
     exit::{Exit, Exits},
     may_pass, policy, qos,
     rewrite::rewrite,
@@ -61,7 +61,7 @@ pub(super) struct Egress<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) ingress: PortIndex,
     pub(super) rules: &'a PortRules,
-    pub(super) notes: &'a Notes,
+    pub(super) marks: &'a qos::Marks,
     pub(super) cache: &'a mut FrameCache,
     pub(super) outbox: &'a mut Outbox,
 }
@@ -175,11 +175,9 @@ impl Egress<'_> {
         position: usize,
         exit: Exit,
     ) -> Result<(), DropReason> {
-        let Notes { inspected, marks } = self.notes;
-        let (context, network) = (self.context, entry.destination.network());
-        policy::leave(context, inspected, position, exit.port, network)?;
-        let region: &Region = self.cache.region();
-        let mut mark = qos::mark_of(marks, position, entry);
+        let (context, region) = (self.context, self.cache.region());
+        policy::leave(context, self.ingress, region, frame, entry, exit)?;
+        let mut mark = qos::mark_of(self.marks, position, entry);
         let place = (Direction::ToPort, exit.port);
         acts::obey(context, place, region, frame, entry, &mut mark)
             .map_err(|_| DropReason::PolicedToPort)?;

@@ -476,7 +476,7 @@ impl Memory {
             }
         }
         Some(Traces {
-            entry: entries.of_burst(1)[0],
+            entry: entries.of_burst(1).0[0],
             sent,
             counters,
         })

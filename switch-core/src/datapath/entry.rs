@@ -1,10 +1,14 @@
 //! What is known of a frame on its way through the stages, and what they decide about it.
 
-use super::exit::ExitIndex;
+use super::{
+    exit::ExitIndex,
+    shortcut::{Settling, Shortcuts},
+};
 use crate::{
-    counters::DropReason,
+    clock::Tick,
+    counters::{DropReason, WorkerCounters},
     limits::{BURST, PortIndex},
-    table::fdb::Place,
+    table::{fdb::Place, flow::FlowTable},
     wire::parse::Tag,
 };
 
@@ -87,10 +91,15 @@ impl Entry {
         }
     }
 
+    /// What is known of no frame.
+    pub(super) fn nothing() -> Self {
+        Self::new(Place::NOWHERE, Place::NOWHERE, None)
+    }
+
     /// Drops the frame: nothing is known of it any more but why, so that no later stage takes it
     /// for one to forward.
     pub(super) fn drop(&mut self, reason: DropReason) {
-        *self = Self::new(Place::NOWHERE, Place::NOWHERE, None);
+        *self = Self::nothing();
         self.verdict = Verdict::drop(reason);
     }
 
@@ -114,19 +123,39 @@ impl Entry {
 /// Room for what is known of the frames of one burst. A worker keeps it, so that no burst begins by
 /// clearing it: what an earlier burst left in an entry is overwritten before it is read.
 #[derive(Debug)]
-pub struct Entries(Box<[Entry; BURST]>);
+pub struct Entries {
+    room: Box<[Entry; BURST]>,
+    shortcuts: Option<Shortcuts>,
+}
 
 impl Default for Entries {
     fn default() -> Self {
-        Self(Box::new(
-            [Entry::new(Place::NOWHERE, Place::NOWHERE, None); BURST],
-        ))
+        Self {
+            room: Box::new([Entry::nothing(); BURST]),
+            shortcuts: None,
+        }
     }
 }
 
 impl Entries {
-    /// The room for a burst of so many frames.
-    pub(super) fn of_burst(&mut self, count: usize) -> &mut [Entry] {
-        &mut self.0[..count]
+    /// Makes shortcuts to the flows of a table, if there are none yet: it allocates.
+    pub fn make_shortcuts(&mut self, flows: &FlowTable) {
+        self.shortcuts.get_or_insert_with(|| Shortcuts::new(flows));
+    }
+
+    /// Brings the counters of rules and flows up to date.
+    pub fn settle(&mut self, counters: &WorkerCounters, flows: &FlowTable, now: Tick) {
+        if let Some(shortcuts) = &mut self.shortcuts {
+            shortcuts.settle(&Settling {
+                counters,
+                flows,
+                now,
+            });
+        }
+    }
+
+    /// The room for a burst of so many frames, and the shortcuts.
+    pub(super) fn of_burst(&mut self, count: usize) -> (&mut [Entry], Option<&mut Shortcuts>) {
+        (&mut self.room[..count], self.shortcuts.as_mut())
     }
 }

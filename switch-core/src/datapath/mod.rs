@@ -17,6 +17,7 @@ mod outbox;
 mod policy;
 mod qos;
 mod rewrite;
+mod shortcut;
 
 pub use entry::Entries;
 pub use outbox::Outbox;
@@ -26,7 +27,7 @@ use crate::{
     config::snapshot::{PortRules, Role, Snapshot},
     counters::{DropReason, WorkerCounters},
     limits::{PortIndex, WorkerIndex},
-    mem::{Burst, FrameCache, Region},
+    mem::{Burst, FrameCache},
     table::{
         fdb::{Fdb, View},
         flow::FlowTable,
@@ -62,22 +63,6 @@ struct Received<'a> {
     rules: &'a PortRules,
 }
 
-/// What policy notes about the frames of a burst, in their order, beside the entries: it is large,
-/// and without policy it costs nothing but its place on the stack.
-struct Notes {
-    inspected: policy::Inspected,
-    marks: qos::Marks,
-}
-
-impl Notes {
-    fn new() -> Self {
-        Self {
-            inspected: policy::Inspected::new(),
-            marks: qos::Marks::new(),
-        }
-    }
-}
-
 /// Forwards all frames of `burst`, which `ingress` received; afterwards the burst is empty.
 pub fn forward(
     context: &Context<'_>,
@@ -95,48 +80,36 @@ pub fn forward(
     };
     // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress
     // filtering.
-    let entries = entries.of_burst(burst.len());
+    let (entries, shortcuts) = entries.of_burst(burst.len());
     let stations = context.fdb.at(context.now);
-    classify::classify(context, rules, &stations, burst, cache.region(), entries);
-    // 3. Secure, 4. look up the flow, 5. police: only where the configuration asks for it.
-    let mut notes = Notes::new();
-    if context.snapshot.rules.concerns(ingress).from_port {
-        apply_policy(context, ingress, burst, cache.region(), entries, &mut notes);
-    }
-    // 6. Learn the source; 7. find destinations.
-    let mut exits = Exits::new();
     let received = Received {
         context,
         ingress,
         rules,
     };
+    // 3. Secure, 4. look up the flow, 5. police: only where the configuration asks for it. What is
+    // known of a flow includes what the first stages have said.
+    let mut marks = qos::Marks::new();
+    if context.snapshot.rules.concerns(ingress).from_port {
+        let frames = (&*burst, &**cache.region());
+        let policed = policy::enter(&received, &stations, frames, entries, shortcuts);
+        qos::enter(context, ingress, frames, entries, policed, &mut marks);
+    } else {
+        classify::classify(context, rules, &stations, burst, cache.region(), entries);
+    }
+    // 6. Learn the source; 7. find destinations.
+    let mut exits = Exits::new();
     decide(&received, &stations, entries, &mut exits);
     // 8. Copy to mirrors. 9. Tag for each egress port, 10. queue.
     let egress = Egress {
         context,
         ingress,
         rules,
-        notes: &notes,
+        marks: &marks,
         cache,
         outbox,
     };
     egress.dispatch(burst, entries, &exits);
-}
-
-/// Stages 3 to 5, for a port that policy concerns.
-#[cold]
-#[inline(never)]
-fn apply_policy(
-    context: &Context<'_>,
-    ingress: PortIndex,
-    burst: &Burst,
-    region: &Region,
-    entries: &mut [Entry],
-    notes: &mut Notes,
-) {
-    let inspected = &mut notes.inspected;
-    policy::enter(context, ingress, burst, region, entries, inspected);
-    qos::enter(context, ingress, burst, region, entries, &mut notes.marks);
 }
 
 /// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames

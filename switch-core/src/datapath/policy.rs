@@ -1,12 +1,16 @@
 //! Stages 3 and 4, and 9 on the way out: may this frame come from its port, and pass the access
 //! control lists of port and network?
 //!
-//! Only frames of ports with security, and of networks that a list is attached to somewhere, come
-//! here. What they carry is read once; a packet that cannot be read passes no list.
+//! Only frames of ports with security, lists or policers come here. What a frame carries is read
+//! where somebody asks for it; a packet that cannot be read passes no list. What was said about a
+//! flow is kept twice: with all fields that the lists ask for in the flow table, and for ordinary
+//! frames by a [`shortcut`](super::shortcut) that leads past all these stages.
 
-use arrayvec::ArrayVec;
-
-use super::{Context, Entry};
+use super::{
+    Context, Entry, Received, classify,
+    exit::Exit,
+    shortcut::{Counted, Owner, Reading, Settling, Shortcuts},
+};
 use crate::{
     acl::{
         guard::{Guard, Refused},
@@ -15,127 +19,212 @@ use crate::{
     },
     config::policy::{Direction, FlowPlace, Pair, Policy},
     counters::DropReason,
-    limits::{BURST, NetworkIndex, PortIndex},
-    mem::{Burst, Region},
-    table::flow,
+    limits::{NetworkIndex, PortIndex},
+    mem::{Burst, Frame, Region},
+    table::{
+        fdb::View,
+        flow::{self, Ticket},
+    },
     wire::{
         layer2::Layer2,
         packet::{Malformed, Packet},
     },
 };
 
-/// What is known of the frames of a burst, in their order; empty where nobody has to know. It is
-/// large, and stays where it is: without policy it costs nothing but its place on the stack.
-pub(super) type Inspected = ArrayVec<Inspection, BURST>;
-
-/// What was found behind a frame's layer 2 header.
+/// What a list, or the flow table in its place, has said.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Inspection {
-    fields: Result<Packed, Malformed>,
-    size: usize,
-    sender: PortIndex,
+struct Said {
+    allowed: Result<(), DropReason>,
+    /// Frames like this one may take a shortcut; and the flow, where there is a list.
+    shortcut: Option<Option<(Ticket, flow::Verdict)>>,
 }
 
-impl Inspection {
-    /// Of a frame that was dropped before, or that no list is about.
+impl Said {
+    /// About a frame that no list is asked about.
     const NOTHING: Self = Self {
-        fields: Err(Malformed::Ip),
-        size: 0,
-        sender: PortIndex::new(0),
+        allowed: Ok(()),
+        shortcut: Some(None),
     };
+
+    /// It may not pass, and what comes next is asked about anew.
+    const fn refused(reason: DropReason) -> Self {
+        Self {
+            allowed: Err(reason),
+            shortcut: None,
+        }
+    }
 }
 
-/// Reads the packets of a burst, and lets those in that the security of the port, and the lists of
-/// the port and of their networks, allow.
+/// Stages 1 to 4 for a port that policy concerns: enters the frames of a burst, and lets those in
+/// that the security of the port, and the lists of the port and of their networks, allow. Gives
+/// what is left to be policed.
+#[cold]
+#[inline(never)]
 pub(super) fn enter(
-    context: &Context<'_>,
-    ingress: PortIndex,
-    burst: &Burst,
-    region: &Region,
+    received: &Received<'_>,
+    stations: &View<'_>,
+    (burst, region): (&Burst, &Region),
     entries: &mut [Entry],
-    inspected: &mut Inspected,
-) {
-    let Some(policy) = context.snapshot.rules.policy.as_deref() else {
-        return;
-    };
+    shortcuts: Option<&mut Shortcuts>,
+) -> Counted {
+    let Received {
+        context,
+        ingress,
+        rules,
+    } = *received;
+    let asks_tcp_flags = context
+        .snapshot
+        .rules
+        .policy
+        .as_deref()
+        .is_some_and(Policy::asks_tcp_flags);
+    let generation = context.snapshot.policy_generation;
+    let reading = Reading::new(ingress, generation, rules.tpid, asks_tcp_flags);
+    // Without flows there is nothing to lead to.
+    let mut shortcuts = shortcuts.filter(|_| context.flows.is_some());
+    let mut policed = Counted::default();
     for (frame, entry) in burst.iter().zip(entries) {
-        let mut inspection = Inspection::NOTHING;
+        if let Some(shortcuts) = &mut shortcuts
+            && let Some(counted) = shortcuts.take(&reading, stations, (region, frame), entry)
+        {
+            policed.add(counted);
+            continue;
+        }
+        let shortcuts = shortcuts.as_deref_mut();
+        enter_one(
+            received,
+            stations,
+            (region, frame),
+            entry,
+            &reading,
+            shortcuts,
+        );
         if entry.is_undecided() {
-            let network = entry.destination.network();
-            let judged = Received {
-                context,
-                policy,
-                ingress,
-                network,
-            }
-            .inspect(region.head(frame), frame.size(), &mut inspection);
-            if let Err(reason) = judged {
-                entry.drop(reason);
-            }
+            policed.add(Counted::frame(frame));
         }
-        inspected.push(inspection);
     }
+    policed
 }
 
-/// Where a frame has come from.
-struct Received<'a> {
-    context: &'a Context<'a>,
-    policy: &'a Policy,
-    ingress: PortIndex,
-    network: NetworkIndex,
-}
-
-impl Received<'_> {
-    /// Whether a frame may enter; also notes what is known of it.
-    fn inspect(
-        &self,
-        head: &[u8],
-        size: usize,
-        inspection: &mut Inspection,
-    ) -> Result<(), DropReason> {
-        let guard = self.policy.guard(self.ingress);
-        if guard.is_none() && !self.policy.concerns(self.network) {
-            return Ok(());
-        }
-        let header = Layer2::parse(head).map_err(|_| DropReason::Truncated)?;
-        let packet = Packet::of_frame(&header, head, size);
-        if let Some(guard) = guard {
-            secure(guard, &header, packet, head)?;
-        }
-        *inspection = Inspection {
-            fields: packet.map(|packet| Packed::new(self.network, &header, &packet)),
-            size,
-            sender: self.ingress,
+/// The stages themselves.
+#[inline(never)]
+fn enter_one(
+    received: &Received<'_>,
+    stations: &View<'_>,
+    (region, frame): (&Region, &Frame),
+    entry: &mut Entry,
+    reading: &Reading,
+    shortcuts: Option<&mut Shortcuts>,
+) {
+    let Received {
+        context,
+        ingress,
+        rules,
+    } = *received;
+    let head = region.head(frame);
+    classify::classify_one(context, rules, stations, head, entry);
+    let policy = context.snapshot.rules.policy.as_deref();
+    let said = match policy.filter(|_| entry.is_undecided()) {
+        Some(policy) => inspect(
+            context,
+            policy,
+            (ingress, entry.destination.network()),
+            head,
+            frame.size(),
+        ),
+        None => Said::NOTHING,
+    };
+    if let Err(reason) = said.allowed {
+        entry.drop(reason);
+    }
+    if let Some(shortcuts) = shortcuts
+        && let Some(flow) = said.shortcut
+        && let Some(flows) = context.flows
+    {
+        let (counters, now) = (context.counters, context.now);
+        let owner = Owner {
+            port: ingress,
+            flow,
+            seen: now,
         };
-        let place = (self.ingress, self.network);
-        pass(
-            self.context,
-            self.policy,
-            Direction::FromPort,
-            place,
-            inspection,
-        )
+        let settling = Settling {
+            counters,
+            flows,
+            now,
+        };
+        shortcuts.insert(reading, (region, frame), entry, owner, &settling);
     }
 }
 
-/// Whether a frame may leave by a port.
+/// Whether a frame may enter.
+fn inspect(
+    context: &Context<'_>,
+    policy: &Policy,
+    (ingress, network): (PortIndex, NetworkIndex),
+    head: &[u8],
+    size: usize,
+) -> Said {
+    let guard = policy.guard(ingress);
+    let pair = policy.pair(Direction::FromPort, ingress, network);
+    if guard.is_none() && pair.is_empty() {
+        return Said::NOTHING;
+    }
+    let Ok(header) = Layer2::parse(head) else {
+        return Said::refused(DropReason::Truncated);
+    };
+    let packet = Packet::of_frame(&header, head, size);
+    if let Some(guard) = guard
+        && let Err(reason) = secure(guard, &header, packet, head)
+    {
+        return Said::refused(reason);
+    }
+    if pair.is_empty() {
+        return Said::NOTHING;
+    }
+    let Ok(packet) = packet else {
+        return Said::refused(DropReason::Malformed);
+    };
+    let asked = Asked {
+        fields: Packed::new(network, &header, &packet),
+        size,
+        sender: ingress,
+    };
+    let generation = context.snapshot.policy_generation;
+    let place = FlowPlace::new(Direction::FromPort, ingress, network, generation);
+    pass(context, &pair, place, &asked, DropReason::AclFromPort)
+}
+
+/// Whether a frame may leave by a port; it is still as it came in.
 ///
 /// # Errors
 /// When it may not.
 pub(super) fn leave(
     context: &Context<'_>,
-    inspected: &Inspected,
-    position: usize,
-    port: PortIndex,
-    network: NetworkIndex,
+    ingress: PortIndex,
+    region: &Region,
+    frame: &Frame,
+    entry: &Entry,
+    exit: Exit,
 ) -> Result<(), DropReason> {
     let Some(policy) = context.snapshot.rules.policy.as_deref() else {
         return Ok(());
     };
-    // Of a frame that nobody has looked at, nothing is known that a list could allow.
-    let inspection = inspected.get(position).unwrap_or(&Inspection::NOTHING);
-    let place = (port, network);
-    pass(context, policy, Direction::ToPort, place, inspection)
+    let network = entry.destination.network();
+    let pair = policy.pair(Direction::ToPort, exit.port, network);
+    if pair.is_empty() {
+        return Ok(());
+    }
+    let (head, size) = (region.head(frame), frame.size());
+    let header = Layer2::parse(head).map_err(|_| DropReason::Truncated)?;
+    let packet = Packet::of_frame(&header, head, size).map_err(|_| DropReason::Malformed)?;
+    let asked = Asked {
+        fields: Packed::new(network, &header, &packet),
+        size,
+        sender: ingress,
+    };
+    let generation = context.snapshot.policy_generation;
+    let place = FlowPlace::new(Direction::ToPort, exit.port, network, generation);
+    pass(context, &pair, place, &asked, DropReason::AclToPort).allowed
 }
 
 /// Stage 3: whether a frame may come from its port at all.
@@ -158,62 +247,47 @@ fn secure(
         })
 }
 
+/// What lists are asked about.
+struct Asked {
+    fields: Packed,
+    size: usize,
+    sender: PortIndex,
+}
+
 /// Lets the lists of a place decide about a frame, or the flow table, which has asked them before.
 fn pass(
     context: &Context<'_>,
-    policy: &Policy,
-    direction: Direction,
-    (port, network): (PortIndex, NetworkIndex),
-    inspection: &Inspection,
-) -> Result<(), DropReason> {
-    let pair = policy.pair(direction, port, network);
-    if pair.is_empty() {
-        return Ok(());
-    }
-    let fields = inspection.fields.map_err(|_| DropReason::Malformed)?;
-    let allowed = match context.flows {
-        None => ask(context, &pair, &fields, inspection.size).0,
-        Some(flows) => {
-            let generation = context.snapshot.policy_generation;
-            let place = FlowPlace::new(direction, port, network, generation);
-            let [w0, w1, w2, w3, w4, w5, w6] = fields.masked(&pair.mask()).0;
-            let key = [w0, w1, w2, w3, w4, w5, w6, place.to_word()];
-            match flows.find(&key, inspection.size, context.now) {
-                Some(verdict) => {
-                    count(context, verdict.hits(), inspection.size);
-                    verdict.allowed
-                }
-                None => {
-                    let (allowed, hits) = ask(context, &pair, &fields, inspection.size);
-                    if let Some(verdict) = flow::Verdict::new(allowed, &hits) {
-                        let sender = inspection.sender;
-                        flows.insert(&key, sender, &verdict, inspection.size, context.now);
-                    }
-                    allowed
-                }
-            }
-        }
+    pair: &Pair<'_>,
+    place: FlowPlace,
+    asked: &Asked,
+    reason: DropReason,
+) -> Said {
+    let said = |allowed: bool, shortcut| Said {
+        allowed: if allowed { Ok(()) } else { Err(reason) },
+        shortcut,
     };
-    match (allowed, direction) {
-        (true, _) => Ok(()),
-        (false, Direction::FromPort) => Err(DropReason::AclFromPort),
-        (false, Direction::ToPort) => Err(DropReason::AclToPort),
+    let Some(flows) = context.flows else {
+        return said(ask(context, pair, asked).0, None);
+    };
+    let [w0, w1, w2, w3, w4, w5, w6] = asked.fields.masked(&pair.mask()).0;
+    let key = [w0, w1, w2, w3, w4, w5, w6, place.to_word()];
+    if let Some((verdict, ticket)) = flows.find(&key, asked.size, context.now) {
+        let counters = context.counters;
+        counters.count_hits(verdict.hits(), 1, asked.size as u64);
+        return said(verdict.allowed, Some(Some((ticket, verdict))));
     }
+    let (allowed, hits) = ask(context, pair, asked);
+    if let Some(verdict) = flow::Verdict::new(allowed, &hits) {
+        flows.insert(&key, asked.sender, &verdict, asked.size, context.now);
+    }
+    said(allowed, None)
 }
 
 /// Lets the lists decide.
 #[cold]
-fn ask(context: &Context<'_>, pair: &Pair<'_>, fields: &Packed, size: usize) -> (bool, Hits) {
+fn ask(context: &Context<'_>, pair: &Pair<'_>, asked: &Asked) -> (bool, Hits) {
     let mut hits = Hits::new();
-    let allowed = pair.allows(&fields.unpack(), &mut hits);
-    count(context, &hits, size);
+    let allowed = pair.allows(&asked.fields.unpack(), &mut hits);
+    context.counters.count_hits(&hits, 1, asked.size as u64);
     (allowed, hits)
-}
-
-fn count(context: &Context<'_>, hits: &[u32], size: usize) {
-    for hit in hits {
-        let counters = context.counters.hit(*hit);
-        counters.frames.add(1);
-        counters.bytes.add(size as u64);
-    }
 }

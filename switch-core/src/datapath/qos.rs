@@ -6,7 +6,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Context, Entry, acts, exit::Exit};
+use super::{Context, Entry, acts, exit::Exit, shortcut::Counted};
 use crate::{
     config::policy::Direction,
     counters::DropReason,
@@ -61,16 +61,43 @@ pub(super) type Marks = ArrayVec<Mark, BURST>;
 pub(super) fn enter(
     context: &Context<'_>,
     ingress: PortIndex,
-    burst: &Burst,
-    region: &Region,
+    frames: (&Burst, &Region),
+    entries: &mut [Entry],
+    policed: Counted,
+    marks: &mut Marks,
+) {
+    let qos = &context.snapshot.rules.qos;
+    let is_asked = qos.has_acts() || qos.classes(ingress).is_some();
+    if !qos.has_ingress() && !is_asked {
+        return;
+    }
+    // What nobody has dropped together conforms, as nearly always: then each frame does.
+    if !is_asked
+        && let Some(policer) = qos.only_ingress(ingress)
+        && policer.police_together(
+            context.worker,
+            context.now_ns,
+            policed.frames(),
+            policed.bytes(),
+        )
+    {
+        return;
+    }
+    enter_each(context, ingress, frames, entries, marks);
+}
+
+/// One frame after the other.
+#[cold]
+#[inline(never)]
+fn enter_each(
+    context: &Context<'_>,
+    ingress: PortIndex,
+    (burst, region): (&Burst, &Region),
     entries: &mut [Entry],
     marks: &mut Marks,
 ) {
     let qos = &context.snapshot.rules.qos;
     let classes = qos.classes(ingress);
-    if !qos.has_ingress() && !qos.has_acts() && classes.is_none() {
-        return;
-    }
     for (frame, entry) in burst.iter().zip(entries) {
         let mut mark = Mark::of(entry);
         if entry.is_undecided() {

@@ -187,6 +187,21 @@ impl Region {
         unsafe { slice::from_raw_parts(start.as_ptr(), size) }
     }
 
+    /// The first `N` bytes from the frame's start on; those past the first segment's end are what
+    /// the chunk has there. None where the chunk ends before.
+    #[must_use]
+    #[inline]
+    pub fn front<'a, const N: usize>(&'a self, frame: &'a Frame) -> Option<&'a [u8; N]> {
+        if frame.start() as usize % CHUNK_SIZE + N > CHUNK_SIZE {
+            return None;
+        }
+        let start = self.in_chunk(frame.start());
+        // SAFETY: the bytes are in the frame's first chunk, by the test, and so in the region,
+        // which was zero when it was mapped; the shared borrow of the handle that owns the chunk
+        // keeps everybody from writing them.
+        Some(unsafe { start.cast().as_ref() })
+    }
+
     /// The bytes of the first segment, to write.
     #[must_use]
     #[inline]

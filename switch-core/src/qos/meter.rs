@@ -155,6 +155,36 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Whether frames of so many bytes together, whatever their colours, would all be green; pays
+    /// for them if so.
+    #[inline]
+    pub fn all_conform(&self, credits: &Credits, now_ns: u64, bytes: usize) -> bool {
+        if self.colour_aware {
+            return false;
+        }
+        let (first, second) = match &self.buckets {
+            Buckets::Plain(bucket) => ((bucket, None), None),
+            Buckets::SingleRate(committed, excess) => ((committed, Some(excess)), None),
+            Buckets::TwoRate(committed, peak) => ((committed, None), Some(peak)),
+        };
+        let (committed, excess) = first;
+        if let Some(peak) = second {
+            let cost = peak.cost(bytes);
+            let covered = peak.covers(&credits.second, now_ns, cost, None)
+                && committed.covers(&credits.committed, now_ns, committed.cost(bytes), None);
+            if !covered {
+                return false;
+            }
+            credits.second.pay(cost);
+        } else if !committed.covers(&credits.committed, now_ns, committed.cost(bytes), excess) {
+            return false;
+        }
+        credits.committed.pay(committed.cost(bytes));
+        true
+    }
+}
+
 /// The plain bucket knows two colours: a frame that came worse than green takes no tokens.
 #[inline]
 fn plain(bucket: &Bucket, credits: &Credits, now_ns: u64, bytes: usize, came: Colour) -> Colour {

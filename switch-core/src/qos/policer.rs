@@ -144,6 +144,34 @@ impl Policer {
         }
     }
 
+    /// Measures and counts frames that came together, if all of them conform: then each goes on as
+    /// it came. Otherwise nothing is measured, and nothing counted.
+    #[inline]
+    #[must_use]
+    pub fn police_together(
+        &self,
+        worker: WorkerIndex,
+        now_ns: u64,
+        frames: u64,
+        bytes: u64,
+    ) -> bool {
+        let lane = &self.lanes[worker.get()];
+        let conform = self
+            .meter
+            .all_conform(&lane.credits, now_ns, bytes as usize);
+        if conform {
+            lane.frames[Colour::Green as usize].add(frames);
+            lane.bytes[Colour::Green as usize].add(bytes);
+        }
+        conform
+    }
+
+    /// Whether a frame may go on with another colour than it came with.
+    #[must_use]
+    pub fn recolours(&self) -> bool {
+        self.rules.yellow == Action::Mark || self.rules.red == Action::Mark
+    }
+
     /// What was counted of a colour since the policer was made.
     #[must_use]
     pub fn metered(&self, colour: Colour) -> Metered {

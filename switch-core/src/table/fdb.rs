@@ -499,6 +499,12 @@ impl View<'_> {
         Place { key, home_hash }
     }
 
+    /// Asks once more for the first bucket of an address that was hashed before.
+    #[inline]
+    pub fn prefetch_again(&self, place: Place) {
+        prefetch(self.homes.choose(place.home_hash));
+    }
+
     /// Whether the address is known on this port and was seen there in this tick: then there is
     /// nothing to learn, as for all frames of a station but one a second. An address that is not in
     /// its home slot is never said to be.

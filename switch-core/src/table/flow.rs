@@ -148,6 +148,14 @@ impl Tag {
     }
 }
 
+/// A flow that was found: the shorter way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    place: u32,
+    /// The lower half of the place's `begun`.
+    tenancy: u32,
+}
+
 /// A flow, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
@@ -262,9 +270,15 @@ impl FlowTable {
         }
     }
 
-    /// The verdict on a flow that is known; counts the frame. For the worker alone.
+    /// Secret numbers, made of the key of the hash.
+    pub(crate) fn secrets(&self) -> [u64; KEY_WORDS] {
+        self.secrets
+    }
+
+    /// The verdict on a flow that is known, and a ticket for it; counts the frame. For the worker
+    /// alone.
     #[inline]
-    pub fn find(&self, key: &FlowKey, size: usize, now: Tick) -> Option<Verdict> {
+    pub fn find(&self, key: &FlowKey, size: usize, now: Tick) -> Option<(Verdict, Ticket)> {
         let hashed = self.hash(key);
         let set = &self.sets[hashed.set];
         for way in 0..self.ways {
@@ -293,9 +307,30 @@ impl FlowTable {
             add(&place.value.frames, 1);
             add(&place.value.bytes, size as u64);
             add(&self.found, 1);
-            return Some(place.value.verdict());
+            let ticket = Ticket {
+                place: (hashed.set * WAYS + way) as u32,
+                tenancy: place.value.begun.load(Relaxed) as u32,
+            };
+            return Some((place.value.verdict(), ticket));
         }
         None
+    }
+
+    /// Counts further frames of a flow; not where its place has another one by now. For the worker
+    /// alone.
+    pub fn credit(&self, ticket: Ticket, frames: u64, bytes: u64, now: Tick) -> bool {
+        let index = ticket.place as usize;
+        let value = &self.places[index].value;
+        if value.begun.load(Relaxed) as u32 != ticket.tenancy {
+            return false;
+        }
+        let word = &self.sets[index / WAYS].0[index % WAYS];
+        let tag = Tag(word.load(Relaxed));
+        word.store(Tag::new(tag.fingerprint(), tag.port(), now).0, Relaxed);
+        add(&value.frames, frames);
+        add(&value.bytes, bytes);
+        add(&self.found, frames);
+        true
     }
 
     /// Enters a flow that [`find`](Self::find) did not find, with its first frame. For the worker
@@ -357,12 +392,17 @@ fn choose(tags: &[Tag; WAYS], ways: usize, sender: u16, start: usize, now: Tick)
     if let Some(free) = (0..ways).find(|way| tags[*way].is_idle(now)) {
         return free;
     }
-    let count = |port: u16| tags[..ways].iter().filter(|tag| tag.port() == port).count();
+    // For all at once, without a branch: nobody's frames are to pay for how full a set is.
+    let counts: [u8; WAYS] = std::array::from_fn(|way| {
+        let same = |other: &Tag| u8::from(other.port() == tags[way].port());
+        tags.iter().map(same).sum()
+    });
     // From a place that the hash chooses, so that places of the same age take turns.
     let order = (0..ways).map(|step| (start + step) % ways);
     let weight = |way: &usize| {
         let port = tags[*way].port();
-        (count(port), port == sender, now.since(tags[*way].seen()))
+        let age = u64::from(now.since(tags[*way].seen()));
+        u64::from(counts[*way]) << 40 | u64::from(port == sender) << 32 | age
     };
     order.max_by_key(weight).unwrap_or(0)
 }

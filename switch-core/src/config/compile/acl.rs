@@ -15,13 +15,12 @@ use crate::{
     },
     config::{
         policy::{Attached, Policy},
-        snapshot::PortRules,
         valid::{
             Acl, Action, Addresses, AttachedAcls, Config, Families, Fragments, Match, NumberRange,
             Prefix, Protocol, Rule, Security,
         },
     },
-    limits::{MAX_HITS, NetworkIndex, PortIndex},
+    limits::{MAX_HITS, NetworkIndex},
     wire::{
         arp::ETHERTYPE_ARP,
         ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, protocol},
@@ -99,11 +98,7 @@ fn identities(acl: &Acl) -> impl Iterator<Item = Arc<str>> {
 
 impl Builder<'_> {
     /// The lists and where they are attached; nothing where none is.
-    pub(super) fn policy(
-        &self,
-        hits: &[Box<[u32]>],
-        ports: &[Option<PortRules>],
-    ) -> Option<Policy> {
+    pub(super) fn policy(&self, hits: &[Box<[u32]>]) -> Option<Policy> {
         let none = AttachedAcls::default();
         let of_ports = self.config.ports.iter().map(|port| &port.acls);
         let mut all = of_ports.chain(self.config.networks.iter().map(|network| &network.acls));
@@ -151,8 +146,7 @@ impl Builder<'_> {
         for network in &self.config.networks {
             by_network[self.network(&network.name).get()] = attached(&network.acls);
         }
-        let members = members(ports);
-        Some(Policy::new(lists, by_port, by_network, guards, members))
+        Some(Policy::new(lists, by_port, by_network, guards))
     }
 
     /// By port, what it may say about itself.
@@ -199,13 +193,6 @@ impl Builder<'_> {
             cases: cases.all(),
         }
     }
-}
-
-fn members(ports: &[Option<PortRules>]) -> impl Iterator<Item = (PortIndex, NetworkIndex)> + '_ {
-    ports.iter().enumerate().flat_map(|(port, rules)| {
-        let networks = rules.iter().flat_map(PortRules::networks);
-        networks.map(move |network| (PortIndex::new(port), network))
-    })
 }
 
 /// Addresses of both families.

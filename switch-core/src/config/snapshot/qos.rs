@@ -158,6 +158,21 @@ impl Qos {
             .chain(at(&self.from_network, network.get()))
     }
 
+    /// The policer of all that comes from a port, where no network has one, too.
+    #[inline]
+    #[must_use]
+    pub fn only_ingress(&self, port: PortIndex) -> Option<&Policer> {
+        let of_port = at(&self.from_port, port.get());
+        of_port.filter(|_| self.from_network.is_empty())
+    }
+
+    /// Whether a frame may have another colour when it leaves than it came with.
+    #[must_use]
+    pub fn recolours(&self) -> bool {
+        let policers = self.from_port.iter().chain(&self.from_network);
+        policers.flatten().any(|policer| policer.recolours())
+    }
+
     /// The policers of what goes to a port and belongs to a network.
     #[inline]
     pub fn egress(&self, port: PortIndex, network: NetworkIndex) -> impl Iterator<Item = &Policer> {

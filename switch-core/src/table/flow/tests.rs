@@ -18,13 +18,35 @@ fn verdict(number: u64) -> Verdict {
     Verdict::new(number.is_multiple_of(2), &[number as u32, 5]).expect("few hits")
 }
 
+/// The verdict of [`FlowTable::find`].
+fn find(table: &FlowTable, key: &FlowKey, size: usize, now: Tick) -> Option<Verdict> {
+    table.find(key, size, now).map(|(verdict, _)| verdict)
+}
+
+#[test]
+fn what_is_counted_later_by_a_ticket_belongs_to_its_flow() {
+    let table = FlowTable::new(1, [1, 2]);
+    table.insert(&key(1), port(3), &verdict(1), 60, NOW);
+    let (_, ticket) = table.find(&key(1), 60, NOW).expect("entered");
+    assert!(table.credit(ticket, 10, 1000, Tick(1007)));
+    let flows: Vec<_> = table.flows(Tick(1008)).collect();
+    assert_eq!((flows[0].frames, flows[0].bytes), (12, 1120));
+    assert_eq!((flows[0].first_seen, flows[0].last_seen), (NOW, Tick(1007)));
+    assert_eq!(table.events().found, 11);
+    // Its place has another one, which is not credited.
+    table.insert(&key(2), port(3), &verdict(2), 60, NOW);
+    assert!(!table.credit(ticket, 10, 1000, Tick(1007)));
+    let flows: Vec<_> = table.flows(Tick(1008)).collect();
+    assert_eq!((flows[0].frames, flows[0].bytes), (1, 60));
+}
+
 #[test]
 fn what_is_entered_is_found_and_counted() {
     let table = FlowTable::new(64, [1, 2]);
-    assert_eq!(table.find(&key(1), 60, NOW), None);
+    assert_eq!(find(&table, &key(1), 60, NOW), None);
     table.insert(&key(1), port(3), &verdict(1), 60, NOW);
-    assert_eq!(table.find(&key(1), 100, Tick(1005)), Some(verdict(1)));
-    assert_eq!(table.find(&key(2), 100, NOW), None);
+    assert_eq!(find(&table, &key(1), 100, Tick(1005)), Some(verdict(1)));
+    assert_eq!(find(&table, &key(2), 100, NOW), None);
     let flows: Vec<_> = table.flows(Tick(1006)).collect();
     let expected = Flow {
         key: key(1),
@@ -45,7 +67,7 @@ fn every_word_of_a_key_counts() {
     for bit in 0..KEY_WORDS * 64 {
         let mut other = key(1);
         other[bit / 64] ^= 1 << (bit % 64);
-        assert_eq!(table.find(&other, 60, NOW), None, "bit {bit}");
+        assert_eq!(find(&table, &other, 60, NOW), None, "bit {bit}");
     }
 }
 
@@ -67,7 +89,7 @@ fn idle_flows_leave_and_begin_anew() {
     let (last, gone) = (Tick(1000 + FLOW_IDLE_S), Tick(1001 + FLOW_IDLE_S));
     assert_eq!(table.flows(last).count(), 1);
     assert_eq!(table.flows(gone).count(), 0);
-    assert_eq!(table.find(&key(1), 60, gone), Some(verdict(1)));
+    assert_eq!(find(&table, &key(1), 60, gone), Some(verdict(1)));
     let flow = table.flows(gone).next().expect("a flow");
     assert_eq!(
         (flow.frames, flow.first_seen, flow.last_seen),
@@ -81,7 +103,7 @@ fn a_table_with_one_place_has_the_last_flow() {
     assert_eq!(table.capacity(), 1);
     for number in 0..100 {
         table.insert(&key(number), port(0), &verdict(number), 60, NOW);
-        assert_eq!(table.find(&key(number), 60, NOW), Some(verdict(number)));
+        assert_eq!(find(&table, &key(number), 60, NOW), Some(verdict(number)));
         assert_eq!(table.flows(NOW).count(), 1);
     }
     assert_eq!(table.events().evicted, 99);
@@ -105,12 +127,12 @@ fn a_port_that_sends_ever_new_flows_does_not_drive_out_others() {
     for number in 0..1_000_000 {
         table.insert(&key(number), port(9), &verdict(0), 60, NOW);
     }
-    let left = (0..300).filter(|number| table.find(&steady(*number), 60, NOW).is_some());
+    let left = (0..300).filter(|number| find(&table, &steady(*number), 60, NOW).is_some());
     assert_eq!(left.count(), 300);
     // With a table full of somebody else's flows, a port still gets a place in every set.
     for number in 0..300 {
         table.insert(&key(2 << 40 | number), port(4), &verdict(1), 60, NOW);
-        assert!(table.find(&key(2 << 40 | number), 60, NOW).is_some());
+        assert!(find(&table, &key(2 << 40 | number), 60, NOW).is_some());
     }
 }
 
@@ -148,7 +170,7 @@ proptest! {
         for (step, (number, sender, pass)) in steps.into_iter().enumerate() {
             now = Tick(now.0 + pass);
             let step = step as u64;
-            match table.find(&key(number), 60, now) {
+            match find(&table, &key(number), 60, now) {
                 Some(found) => {
                     let (entered, _) = map[&number];
                     prop_assert_eq!(found, verdict(entered));
@@ -156,7 +178,7 @@ proptest! {
                 None => {
                     table.insert(&key(number), port(sender), &verdict(step), 60, now);
                     map.insert(number, (step, u64::from(now.0)));
-                    prop_assert_eq!(table.find(&key(number), 60, now), Some(verdict(step)));
+                    prop_assert_eq!(find(&table, &key(number), 60, now), Some(verdict(step)));
                 }
             }
             prop_assert!(table.flows(now).count() <= table.capacity());
