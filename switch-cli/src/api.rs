@@ -370,8 +370,23 @@ pub struct PortSecurity {
     pub fdb_entries: u32,
     /// Storm control, of the kinds that are limited.
     pub storm: Vec<StormControl>,
+    /// Addresses of this port that were seen elsewhere of late, and those that are quarantined.
+    pub flapping: Vec<FlappingAddress>,
     /// Frames dropped by the port's security, by reason.
     pub drops: Drops,
+}
+
+/// An address that moves between ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlappingAddress {
+    /// The network.
+    pub network: String,
+    /// The address.
+    pub mac: String,
+    /// How often it went to another port.
+    pub moves: u32,
+    /// Seconds for which it stays at this one; null while it may move.
+    pub quarantine_left_s: Option<u32>,
 }
 
 /// How much of one kind of frames a port may send to all.

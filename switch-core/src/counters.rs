@@ -86,6 +86,9 @@ drop_reasons! {
     MacLimit = "mac_limit",
     /// The source address is a static entry of another port.
     StaticMoved = "static_moved",
+    /// The source address has moved between ports too often, and stays at another one for a while;
+    /// see `flap_moves`.
+    MacFlapping = "mac_flapping",
     /// The destination is behind the port that the frame came from.
     SamePort = "same_port",
     /// Between two isolated ports.

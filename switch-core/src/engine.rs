@@ -53,7 +53,7 @@ pub use crate::{
         storm::{Kind as StormKind, Storm, StormRate},
     },
     table::{
-        fdb::{AddStaticError, Entry, Filter, Kind},
+        fdb::{AddStaticError, Entry, Filter, Flapping, Kind},
         flow::Events as FlowEvents,
     },
 };

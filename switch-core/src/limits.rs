@@ -88,6 +88,12 @@ pub const RECENT_DROP_BYTES: usize = 96;
 pub const SHORTCUTS_PER_WORKER: usize = 4096;
 /// Seconds without a frame after which a flow has left.
 pub const FLOW_IDLE_S: u32 = 60;
+/// Seconds in which moves of an address are counted together, where the configuration has none:
+/// longer than a virtual machine takes to migrate there and back.
+pub const DEFAULT_FLAP_WINDOW_S: u32 = 10;
+/// Seconds for which an address that moved too often stays where it was: so a loop costs a burst a
+/// minute.
+pub const DEFAULT_FLAP_QUARANTINE_S: u32 = 60;
 /// Most bytes of a configuration file: some 500 for each port and each network, and 100 for each
 /// static entry, with as much again for comments.
 pub const MAX_CONFIG_SIZE: usize = 8 << 20;

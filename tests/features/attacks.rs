@@ -3,6 +3,7 @@
 use switch_core::{
     config::snapshot::EgressTag,
     counters::DropReason,
+    table::fdb::Filter,
     wire::{ethernet::Mac, vlan::Vid},
 };
 
@@ -373,6 +374,49 @@ fn a_million_addresses_harm_nobody() {
     assert!(fdb.len() <= fdb.capacity());
     let learnt = fdb.events().learned;
     assert!(learnt > 900_000, "they were learnt: {learnt}");
+}
+
+/// Who takes another one's address again and again takes it for a moment only, and then not at all
+/// for a while.
+#[test]
+fn a_stolen_address_stays_where_it_was() {
+    let file = format!("[switch]\nflap_moves = 3\nflap_window_s = 10\n{HOPPING}");
+    let mut scene = Scene::new(&file);
+    let (victim, other) = (station(7), station(8));
+    let mine = frame(ALL, victim, &[]);
+    let stolen = frame(ALL, victim, &[(C, 30)]);
+    scene.set_now(100);
+    scene.send("tagged-native", &frame(ALL, other, &[(C, 30)]));
+    scene.send("lab", &mine);
+    let reached =
+        |scene: &mut Scene| scene.reached("tagged-native", &frame(victim, other, &[(C, 30)]));
+    for round in 1..=5 {
+        let taken = scene.reached("translated", &frame(ALL, victim, &[(C, 20)]));
+        assert_eq!(taken.is_empty(), round > 3, "round {round}");
+        let expected = if round > 3 { "lab" } else { "translated" };
+        assert_eq!(reached(&mut scene), [expected]);
+        scene.send("lab", &mine);
+        assert_eq!(reached(&mut scene), ["lab"], "it is back");
+    }
+    assert_eq!(scene.drops("translated", DropReason::MacFlapping), 2);
+    assert!(
+        scene.reached("tagged-native", &stolen).is_empty(),
+        "nobody else either"
+    );
+    // Forgotten, and still not for others to have.
+    scene.engine.fdb().flush(&Filter::default());
+    assert!(scene.reached("tagged-native", &stolen).is_empty());
+    scene.set_now(159);
+    assert!(scene.reached("tagged-native", &stolen).is_empty());
+    scene.set_now(160);
+    assert!(!scene.reached("tagged-native", &stolen).is_empty());
+    // A static address is refused for what it is, however often.
+    let bound = "[[static]]\nnetwork = \"lab\"\nmac = \"02:00:00:00:00:09\"\nport = \"lab\"\n";
+    let mut scene = Scene::new(&format!("{file}{bound}"));
+    for _ in 0..9 {
+        scene.send("tagged-native", &frame(ALL, station(9), &[(C, 30)]));
+    }
+    assert_eq!(scene.drops("tagged-native", DropReason::StaticMoved), 9);
 }
 
 /// Ever new flows from one port: another one's stay known, so that it pays nothing for them.

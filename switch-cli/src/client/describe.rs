@@ -462,6 +462,7 @@ mod tests {
                 passed_frames: 7,
                 dropped_frames: 3,
             }],
+            flapping: Vec::new(),
             drops: [
                 ("mac_not_allowed".to_owned(), 2),
                 ("bpdu_guard".to_owned(), 0),

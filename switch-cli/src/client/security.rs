@@ -16,6 +16,7 @@ pub fn ports(ports: &[PortSecurity]) -> String {
         right("BROADCAST"),
         right("MULTICAST"),
         right("UNKNOWN-UNICAST"),
+        right("QUARANTINED"),
         left("DROPS"),
     ];
     let row = |port: &PortSecurity| {
@@ -31,6 +32,7 @@ pub fn ports(ports: &[PortSecurity]) -> String {
             broadcast,
             multicast,
             unknown,
+            quarantined(port),
             drops(port),
         ]
     };
@@ -68,6 +70,16 @@ fn storm(port: &PortSecurity, kind: &str) -> String {
     or_dash(limit.and_then(text))
 }
 
+/// How many addresses have to stay, and how long at most.
+fn quarantined(port: &PortSecurity) -> String {
+    let left = port
+        .flapping
+        .iter()
+        .filter_map(|address| address.quarantine_left_s);
+    let longest = left.clone().max();
+    or_dash(longest.map(|longest| format!("{} ({longest} s)", left.count())))
+}
+
 fn drops(port: &PortSecurity) -> String {
     let some = port.drops.iter().filter(|(_, count)| **count > 0);
     let some: Vec<_> = some
@@ -79,6 +91,7 @@ fn drops(port: &PortSecurity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::FlappingAddress;
 
     #[test]
     fn a_bound_port_and_an_open_one() {
@@ -94,6 +107,7 @@ mod tests {
             mac_limit: None,
             fdb_entries: 12,
             storm: Vec::new(),
+            flapping: Vec::new(),
             drops: [("malformed".to_owned(), 0)].into(),
         };
         let control = |kind: &str, frames, bits| StormControl {
@@ -117,6 +131,14 @@ mod tests {
                 control("broadcast", Some(1000), None),
                 control("unknown_unicast", None, Some(2_500_000)),
             ],
+            flapping: [Some(42), None, Some(7)]
+                .map(|left| FlappingAddress {
+                    network: "web".into(),
+                    mac: "52:54:00:00:00:0a".into(),
+                    moves: 6,
+                    quarantine_left_s: left,
+                })
+                .into(),
             drops: [
                 ("mac_not_allowed", 17),
                 ("malformed", 0),

@@ -3,14 +3,14 @@
 use switch_core::{
     config::Security,
     counters::DropReason,
-    engine::{Storm, StormKind, StormRate},
+    engine::{Flapping, Storm, StormKind, StormRate},
 };
 
 use super::{port::Port, switch::Switch};
 use crate::api;
 
 /// What a port's own security drops frames for, in the order of a frame's way.
-const REASONS: [DropReason; 11] = [
+const REASONS: [DropReason; 12] = [
     DropReason::Malformed,
     DropReason::MacNotAllowed,
     DropReason::AddressNotAllowed,
@@ -19,6 +19,7 @@ const REASONS: [DropReason; 11] = [
     DropReason::BpduGuard,
     DropReason::MacLimit,
     DropReason::StaticMoved,
+    DropReason::MacFlapping,
     DropReason::BroadcastStorm,
     DropReason::MulticastStorm,
     DropReason::UnknownUnicastStorm,
@@ -54,12 +55,35 @@ fn port_of(switch: &Switch, port: &Port) -> Option<api::PortSecurity> {
         mac_limit: config.mac_limit.map(Into::into),
         fdb_entries: switch.engine.fdb().port_count(port.index),
         storm: storms(switch.engine.rules().qos.storm(port.index)),
+        flapping: flapping(switch, port),
         drops: drops.into(),
     })
 }
 
 fn texts(values: &[impl ToString]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
+}
+
+fn flapping(switch: &Switch, port: &Port) -> Vec<api::FlappingAddress> {
+    let rules = switch.engine.rules();
+    let Some(limits) = &rules.flaps else {
+        return Vec::new();
+    };
+    let now = switch.engine.now();
+    let all = switch.engine.fdb().flapping(now, limits).into_iter();
+    let here = all.filter(|flapping| flapping.home == port.index);
+    let mut here: Vec<Flapping> = here.collect();
+    here.sort_unstable();
+    let address = |flapping: Flapping| {
+        let network = rules.network(flapping.network)?;
+        Some(api::FlappingAddress {
+            network: network.name.to_string(),
+            mac: flapping.mac.to_string(),
+            moves: flapping.moves,
+            quarantine_left_s: flapping.quarantine_left_s,
+        })
+    };
+    here.into_iter().filter_map(address).collect()
 }
 
 fn storms(storm: Option<&Storm>) -> Vec<api::StormControl> {

@@ -249,6 +249,7 @@ impl<'c> Builder<'c> {
         Ruleset {
             forward_reserved: self.config.switch.forward_reserved,
             ageing_s: self.config.switch.ageing_s,
+            flaps: self.config.switch.flaps,
             networks: self.network_rules(&ports),
             concerns: concerns(&ports, policy.as_deref(), &qos),
             policy,

@@ -22,6 +22,7 @@ use crate::{
     idle::Policy,
     limits,
     qos::storm::{Kind, StormRate},
+    table::fdb::{MAX_FLAP_S, MAX_MOVES},
     wire::{
         ethernet::Mac,
         vlan::{InvalidVid, Tpid, Vid},
@@ -63,6 +64,9 @@ pub(super) struct Switch {
     pub(super) huge_pages: Field<bool>,
     pub(super) frames: Field<u32>,
     pub(super) forward_reserved: Field<bool>,
+    pub(super) flap_moves: Field<u32>,
+    pub(super) flap_window_s: Field<u32>,
+    pub(super) flap_quarantine_s: Field<u32>,
 }
 
 /// `[[network]]`.
@@ -314,6 +318,9 @@ fn switch(table: &mut Table<'_, '_>) -> Switch {
             limits::MIN_CHUNKS as u32..=limits::MAX_CHUNKS as u32,
         ),
         forward_reserved: table.boolean("forward_reserved"),
+        flap_moves: table.number("flap_moves", 1..=MAX_MOVES),
+        flap_window_s: table.number("flap_window_s", 1..=MAX_FLAP_S),
+        flap_quarantine_s: table.number("flap_quarantine_s", 1..=MAX_FLAP_S),
     }
 }
 

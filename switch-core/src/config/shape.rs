@@ -33,6 +33,9 @@ pub(super) const SWITCH: Shape = Shape {
         ("huge_pages", "true"),
         ("frames", "16384"),
         ("forward_reserved", "true"),
+        ("flap_moves", "5"),
+        ("flap_window_s", "10"),
+        ("flap_quarantine_s", "60"),
         ("express", "false"),
     ],
 };

@@ -10,6 +10,7 @@ use std::{fmt, sync::Arc};
 use super::policy::Policy;
 use crate::{
     limits::{MAX_NETWORKS, NetworkIndex, PortIndex, WorkerIndex},
+    table::fdb::FlapLimits,
     wire::{
         ethernet::Mac,
         vlan::{Tpid, Vid},
@@ -202,6 +203,8 @@ pub struct Ruleset {
     pub forward_reserved: bool,
     /// Seconds after which an address that was not seen again is forgotten.
     pub ageing_s: u32,
+    /// When an address moves too often; none: never.
+    pub flaps: Option<FlapLimits>,
     /// By port index.
     pub ports: Box<[Option<PortRules>]>,
     /// By network index.

@@ -8,6 +8,7 @@ use std::{borrow::Borrow, fmt, net::IpAddr, num::NonZero, str::FromStr, sync::Ar
 use crate::{
     idle::Policy,
     qos::{classes::ClassRules, remark::MarkRules, storm::StormRates},
+    table::fdb::FlapLimits,
     wire::{
         ethernet::Mac,
         vlan::{Tpid, Vid},
@@ -79,6 +80,8 @@ pub struct Switch {
     pub frames: Option<usize>,
     /// Whether frames to reserved group addresses (01-80-C2-00-00-0x) are forwarded.
     pub forward_reserved: bool,
+    /// When an address moves between ports too often; none: never.
+    pub flaps: Option<FlapLimits>,
 }
 
 impl Default for Switch {
@@ -91,6 +94,7 @@ impl Default for Switch {
             huge_pages: false,
             frames: None,
             forward_reserved: false,
+            flaps: None,
         }
     }
 }

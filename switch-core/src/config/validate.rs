@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     limits,
+    table::fdb::FlapLimits,
     wire::{ethernet::Mac, vlan::Vid},
 };
 
@@ -82,7 +83,32 @@ fn switch(written: &model::Switch, problems: &mut Problems) -> Switch {
         huge_pages: written.huge_pages.get().copied().unwrap_or_default(),
         frames: frames.map(|count| count.next_multiple_of(limits::SLAB_SIZE)),
         forward_reserved: written.forward_reserved.get().copied().unwrap_or_default(),
+        flaps: flaps(written, problems),
     }
+}
+
+/// When an address moves too often: nothing without `flap_moves`.
+fn flaps(written: &model::Switch, problems: &mut Problems) -> Option<FlapLimits> {
+    let times = [
+        ("flap_window_s", &written.flap_window_s),
+        ("flap_quarantine_s", &written.flap_quarantine_s),
+    ];
+    for (key, span) in times.map(|(key, field)| (key, field.span())) {
+        if let Some(span) = span.filter(|_| !written.flap_moves.is_written()) {
+            let message = format!("`{key}` without `flap_moves`");
+            let help = "say how often an address may move in that time: `flap_moves = 5`";
+            problems.push(Problem::new(Code::Conflict, span, message).help(help));
+        }
+    }
+    let or = |field: &Field<u32>, default| field.get().copied().unwrap_or(default);
+    Some(FlapLimits {
+        moves: *written.flap_moves.get()?,
+        window_s: or(&written.flap_window_s, limits::DEFAULT_FLAP_WINDOW_S),
+        quarantine_s: or(
+            &written.flap_quarantine_s,
+            limits::DEFAULT_FLAP_QUARANTINE_S,
+        ),
+    })
 }
 
 /// The cores: each at most once, and one for each worker.

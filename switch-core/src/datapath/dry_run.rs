@@ -94,7 +94,7 @@ impl Stage {
             | R::BpduGuard => Self::Secure,
             R::AclFromPort => Self::Lists,
             R::PolicedFromPort => Self::Police,
-            R::MacLimit | R::StaticMoved => Self::Learn,
+            R::MacLimit | R::StaticMoved | R::MacFlapping => Self::Learn,
             R::SamePort
             | R::Isolated
             | R::UplinkToUplink

@@ -23,10 +23,18 @@ pub(super) fn learn(
         ingress,
         rules,
     } = received;
-    match context
-        .fdb
-        .learn_at(entry.source, ingress, context.now, rules.mac_limit)
-    {
+    let (fdb, now) = (context.fdb, context.now);
+    let flaps = context.snapshot.rules.flaps.as_ref();
+    if flaps.is_some() && fdb.is_held(entry.source, ingress, now) {
+        return Err(DropReason::MacFlapping);
+    }
+    match fdb.learn_at(entry.source, ingress, now, rules.mac_limit) {
+        Learned::Moved { from } => match flaps {
+            Some(limits) if !fdb.may_move(entry.source, from, ingress, now, limits) => {
+                Err(DropReason::MacFlapping)
+            }
+            _ => Ok(()),
+        },
         Learned::LimitReached => Err(DropReason::MacLimit),
         Learned::StaticElsewhere => Err(DropReason::StaticMoved),
         // A table without room forwards all the same: the answer is flooded.

@@ -23,6 +23,7 @@
 //! The caller keeps group addresses and the null address away, as sources and as destinations.
 
 mod copy;
+mod flap;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,8 @@ use crate::{
     sync::{Ordering::SeqCst, fence},
     wire::ethernet::{Mac, PackedMac},
 };
+use flap::FlapTable;
+pub use flap::{FlapLimits, Flapping, MAX_FLAP_S, MAX_MOVES};
 pub use slot::Location;
 use slot::{Key, MAX_AGEING, Slot, Validity, Word};
 
@@ -262,6 +265,7 @@ pub struct Fdb {
     /// Entries by network.
     network_counts: Box<[AtomicU32]>,
     events: CachePadded<EventCounters>,
+    flaps: FlapTable,
 }
 
 impl Fdb {
@@ -283,6 +287,7 @@ impl Fdb {
             port_counts: zeros(MAX_PORTS),
             network_counts: zeros(MAX_NETWORKS),
             events: CachePadded::default(),
+            flaps: FlapTable::new([spread(hash_key[1]), spread(hash_key[0] ^ u64::MAX) | 1]),
         }
     }
 
@@ -360,6 +365,38 @@ impl Fdb {
             return Learned::Unchanged;
         }
         self.learn_slowly(place.key, port, now, limit.unwrap_or(u32::MAX))
+    }
+
+    /// Whether an address has moved too often, and has to stay behind another port than this one.
+    #[must_use]
+    #[cold]
+    pub fn is_held(&self, place: Place, port: PortIndex, now: Tick) -> bool {
+        self.flaps.is_held(place.key, port, now)
+    }
+
+    /// Takes note that an address has just been learnt on another port than before; false, and it
+    /// is back where it was, if that is once too often.
+    #[cold]
+    pub fn may_move(
+        &self,
+        place: Place,
+        from: PortIndex,
+        to: PortIndex,
+        now: Tick,
+        limits: &FlapLimits,
+    ) -> bool {
+        let may = self.flaps.may_move(place.key, from, to, now, limits);
+        if !may {
+            // The place that it left is its own.
+            let _ = self.learn_slowly(place.key, from, now, u32::MAX);
+        }
+        may
+    }
+
+    /// The addresses that have moved within these limits' window, and those that are quarantined.
+    #[must_use]
+    pub fn flapping(&self, now: Tick, limits: &FlapLimits) -> Vec<Flapping> {
+        self.flaps.all(now, limits)
     }
 
     /// Makes `mac` a static entry of `port`: it does not age and nobody can move it. A dynamic

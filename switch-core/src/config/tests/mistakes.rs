@@ -198,6 +198,11 @@ name = "guest-a"
 
 // [switch].
 mistakes! {
+    flaps: r#"
+[switch]
+flap_window_s = 10
+flap_quarantine_s = 0
+"#,
     workers_zero: r#"
 [switch]
 workers = 0

@@ -40,6 +40,7 @@ fn every_key_of_the_switch() {
         // A multiple of the slab's 64.
         frames: Some(10_048),
         forward_reserved: true,
+        flaps: None,
     };
     assert_eq!(config.switch, expected);
     assert_eq!(

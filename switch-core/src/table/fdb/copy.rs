@@ -21,6 +21,7 @@ impl Fdb {
             port_counts: zeros(MAX_PORTS),
             network_counts: zeros(MAX_NETWORKS),
             events: CachePadded::new(EventCounters::default()),
+            flaps: self.flaps.duplicate(),
         };
         for (slot, original) in copy.slots.iter().zip(self.slots.iter()) {
             let Some((key, word)) = original.entry() else {

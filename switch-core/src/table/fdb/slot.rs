@@ -75,6 +75,11 @@ impl Key {
         self.0
     }
 
+    /// The key of such a number.
+    pub(super) fn of_u64(number: u64) -> Self {
+        Self(number)
+    }
+
     #[inline]
     fn network_bits(self) -> u64 {
         self.0 >> NETWORK_SHIFT
