@@ -112,6 +112,12 @@ pub fn run(plan: &Plan) -> Outcome {
     }
 }
 
+/// When a world begins. Ticks wrap, the time of what is measured never does: no switch runs for 136
+/// years.
+fn beginning(now: u64, may_measure: bool) -> u64 {
+    if may_measure { now % (1 << 31) } else { now }
+}
+
 impl World {
     fn new(plan: &Plan) -> Self {
         let mut rng = Rng::new(plan.seed, 0);
@@ -139,12 +145,7 @@ impl World {
         }
         let kind = rng.weighted(&[88, 7, 5]);
         let now = rng.pick(&[0, 1000, (1 << 27) - 50, (1 << 32) - 50]);
-        // Ticks wrap, the time of what is measured never does: no switch runs for 136 years.
-        let now = if meters || guards {
-            now % (1 << 31)
-        } else {
-            now
-        };
+        let now = beginning(now, meters || guards);
         let several = rng.range(2, 3);
         let reference = Reference {
             now,
