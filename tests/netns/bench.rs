@@ -112,12 +112,9 @@ fn a_comparison_finds_numbers_and_leaves_nothing() {
     let _alone = quiet::alone();
     let out = tempfile::tempdir().expect("folder");
     let contenders = ["shunt", "bridge", "xsk-rs", "redirect"];
-    let arguments = [
-        "--only",
-        &contenders.join(","),
-        "--measure",
-        "throughput,round-trip,memory",
-    ];
+    let everybody = format!("{},shunt-policy", contenders.join(","));
+    let measurements = "throughput,round-trip,memory,policy";
+    let arguments = ["--only", &everybody, "--measure", measurements];
     let mut child = start(out.path(), &arguments);
     let pid = child.id();
     let status = wait(&mut child, LIMIT);
@@ -129,6 +126,13 @@ fn a_comparison_finds_numbers_and_leaves_nothing() {
     let found = results["contenders"].as_array().expect("contenders");
     let names: Vec<_> = found.iter().filter_map(|it| it["name"].as_str()).collect();
     assert_eq!(names, contenders, "{log}");
+    let policy = results["policy"].as_array().expect("what policy costs");
+    let mut ratios = policy.iter().map(|cost| cost["ratio"]["median"].as_f64());
+    let are_there = |ratio: Option<f64>| ratio.is_some_and(|it| (0.01..100.0).contains(&it));
+    assert!(
+        policy.len() == 3 && ratios.all(are_there),
+        "{policy:?}: {log}"
+    );
     for contender in found {
         let overload = &contender["throughput"][0]["overload_fps"]["median"];
         let overload = overload

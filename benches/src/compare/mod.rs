@@ -12,6 +12,7 @@ mod measure;
 mod notebook;
 mod peers;
 mod plan;
+mod policy;
 mod process;
 mod signals;
 mod visit;
@@ -38,8 +39,8 @@ pub struct Options {
     /// About 3 minutes: frames of 64 bytes, TCP, round trips, engines
     #[arg(long)]
     quick: bool,
-    /// Only these: shunt, shunt-2, shunt-poll, bridge, ovs-afxdp, testpmd, xsk-rs, redirect,
-    /// ovs-dpdk
+    /// Only these: shunt, shunt-2, shunt-poll, shunt-policy, bridge, ovs-afxdp, testpmd, xsk-rs,
+    /// redirect, ovs-dpdk
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = name)]
     only: Vec<String>,
     /// Only these measurements
@@ -81,6 +82,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut run = Run::new(options)?;
     let watch = machine::Watch::begin();
     run.contenders()?;
+    if run.wants(Subject::Policy) {
+        run.policy()?;
+    }
     if run.wants(Subject::Engine) {
         run.engines()?;
     }
@@ -209,7 +213,11 @@ impl<'a> Run<'a> {
                 break;
             }
             for peer in order(&self.contenders, turn) {
-                self.visit(peer, &subjects, turn, turns, rates)?;
+                let of_peer = subjects.iter().copied();
+                let of_peer: Vec<Subject> = of_peer.filter(|it| peer.takes_part_in(*it)).collect();
+                if !of_peer.is_empty() {
+                    self.visit(peer, &of_peer, turn, turns, rates)?;
+                }
             }
         }
         Ok(())
@@ -281,7 +289,13 @@ impl<'a> Run<'a> {
                 self.results.contenders.push(notebook.contender(*peer));
             }
         }
-        if self.results.contenders.is_empty() && self.results.engines.is_empty() {
+        let Results {
+            contenders,
+            engines,
+            policy,
+            ..
+        } = &self.results;
+        if contenders.is_empty() && engines.is_empty() && policy.is_empty() {
             bail!("nobody was measured");
         }
         let out = &self.options.out;

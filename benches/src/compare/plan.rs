@@ -31,6 +31,8 @@ pub enum Subject {
     Learning,
     /// Full load by number of ports
     Ports,
+    /// What policy costs: the bare switch and one with policy, in turns
+    Policy,
     /// Switching without I/O
     Engine,
 }
@@ -64,6 +66,8 @@ pub struct Pace {
     pub idle: Duration,
     /// One turn of an engine.
     pub engine: Duration,
+    /// Rounds of a turn in which policy is compared with the bare switch.
+    pub policy_rounds: usize,
     /// Turns, unless told otherwise.
     pub turns: usize,
     /// Frame sizes without FCS, 0 for IMIX.
@@ -101,6 +105,7 @@ impl Pace {
         round_trip: Duration::from_millis(1500),
         idle: Duration::from_secs(5),
         engine: Duration::from_millis(700),
+        policy_rounds: 3,
         turns: 3,
         sizes: &[60, 124, 252, 508, 1020, 1276, 1514, 0],
         jumbo: Some(ETHERNET_HEADER + 9000),
@@ -137,6 +142,7 @@ impl Pace {
         idle: Duration::from_millis(100),
         engine: Duration::from_millis(20),
         jumbo: Self::FULL.jumbo,
+        policy_rounds: 1,
         turns: 1,
         search: Search {
             resolution: 0.3,

@@ -51,15 +51,14 @@ impl Visit<'_> {
     /// When it cannot be set up, when frames do not get through as they should, or when a signal
     /// asks for the end.
     pub fn run(&mut self, subjects: &[Subject]) -> Result<()> {
-        let subjects: Vec<Subject> = subjects
-            .iter()
-            .copied()
-            .filter(|subject| self.peer.takes_part_in(*subject))
-            .collect();
         let on_frames = |subject: &&Subject| {
             !matches!(
                 subject,
-                Subject::Tcp | Subject::Learning | Subject::Ports | Subject::Engine
+                Subject::Tcp
+                    | Subject::Learning
+                    | Subject::Ports
+                    | Subject::Policy
+                    | Subject::Engine
             )
         };
         let plain: Vec<Subject> = subjects.iter().filter(on_frames).copied().collect();
@@ -129,7 +128,7 @@ impl Visit<'_> {
             Subject::Loss => self.loss(bed),
             Subject::Latency => self.latency(bed),
             Subject::Cpu => self.cpu(bed),
-            Subject::Learning | Subject::Ports | Subject::Engine => Ok(()),
+            Subject::Learning | Subject::Ports | Subject::Policy | Subject::Engine => Ok(()),
         };
         signals::check()?;
         running.check()?;

@@ -1,5 +1,6 @@
 //! A small switch: four ports of one network.
 
+use crate::rules;
 use switch_core::{
     config::{
         Indices, compile, parse,
@@ -178,21 +179,7 @@ fn policy_file() -> String {
         }
     }
     file += "[[policer]]\nname = \"limit\"\nrate = \"100 Gbit/s\"\nburst = \"64 MiB\"\n";
-    file += "[[acl]]\nname = \"rules\"\ndefault = \"deny\"\n";
-    // So that frames with other ports are other flows.
-    file += "[[acl.rule]]\naction = \"deny\"\nprotocol = \"udp\"\nsource_port = 7\n";
-    for rule in 1..999 {
-        let action = if rule % 3 == 0 { "deny" } else { "allow" };
-        let (high, low) = (rule / 250 + 2, rule % 250);
-        file += &format!(
-            "[[acl.rule]]\naction = \"{action}\"\nprotocol = \"udp\"\n\
-             destination = \"10.{high}.{low}.0/24\"\ndestination_port = {}\n",
-            1000 + rule
-        );
-    }
-    file += "[[acl.rule]]\naction = \"allow\"\nprotocol = \"udp\"\n\
-             destination = \"10.1.0.0/16\"\ndestination_port = 53\n";
-    file
+    file + &rules::list("rules", "10.1.0.0/16", 53)
 }
 
 fn is_access(port: usize) -> bool {

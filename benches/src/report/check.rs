@@ -31,6 +31,12 @@ pub fn check(results: &Results) -> Result<()> {
             &engine.by_macs,
         )?;
     }
+    for cost in &results.policy {
+        let what = format!("what policy costs, {} bytes", cost.frame_size);
+        for one in [cost.bare_fps, cost.policed_fps, cost.ratio] {
+            measured(&what, Some(one))?;
+        }
+    }
     unique(results.engines.iter().map(|engine| &engine.name).collect())?;
     for (case, instructions) in &results.instructions {
         number(&format!("instructions a frame, {case}"), *instructions)?;

@@ -41,7 +41,7 @@ pub fn report(results: &Results, sections: &[Section]) -> String {
     contenders(&mut text, results);
     for section in sections {
         let _ = write!(text, "\n## {}\n\n{}\n", section.title, section.text);
-        if section.figures.is_empty() {
+        if section.figures.is_empty() && section.table.is_none() {
             text += "\nNot measured in this run.\n";
         }
         for figure in &section.figures {

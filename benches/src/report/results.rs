@@ -16,6 +16,9 @@ pub struct Results {
     pub contenders: Vec<Contender>,
     /// Those that were left out.
     pub missing: Vec<Missing>,
+    /// What policy costs on the path.
+    #[serde(default)]
+    pub policy: Vec<PolicyCost>,
     /// Switching without I/O.
     pub engines: Vec<Engine>,
     /// Instructions a frame, by bench and case, as `benches/instructions.toml` keeps them. Where
@@ -271,6 +274,21 @@ pub struct Cpu {
     pub offered_fps: Option<f64>,
     /// What its threads take when no frame comes, per cent of one core.
     pub idle_percent: Option<Measured>,
+}
+
+/// The bare switch and one with policy under one load, trial by trial in turns.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyCost {
+    /// Bytes without FCS; 0 for IMIX.
+    pub frame_size: usize,
+    /// Flows between two addresses.
+    pub flows: u64,
+    /// What arrives at full load without policy.
+    pub bare_fps: Measured,
+    /// What arrives at full load with it.
+    pub policed_fps: Measured,
+    /// The second over the first, in the same round.
+    pub ratio: Measured,
 }
 
 /// Frames a second, and what they depend on.

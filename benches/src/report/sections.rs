@@ -44,6 +44,7 @@ pub fn sections(results: &Results) -> Vec<Section> {
         memory(results),
         learning(results),
         by_count(results),
+        policy(results),
         engines(results),
     ]
 }
@@ -421,6 +422,20 @@ fn count_figure(
         reading: readings::lines(&lines, unit, what),
         svg: plot::lines(labels, &lines),
     })
+}
+
+fn policy(results: &Results) -> Section {
+    Section {
+        title: "What policy costs",
+        text: "The bare switch, and one with a list of 1000 rules at each port of which the last \
+               is about the frames, `security = \"strict\"`, and a policer: both stand on beds \
+               of their own at the same time, and trials at full load go to the one and the other \
+               in turns. A ratio is of the middle trials of one round, and each round has new \
+               beds. All frames were counted by the rule that they meet. Flows differ in their UDP \
+               ports, so that each is a flow of its own to the rules.",
+        figures: Vec::new(),
+        table: tables::policy(results),
+    }
 }
 
 fn engines(results: &Results) -> Section {

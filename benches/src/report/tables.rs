@@ -1,11 +1,11 @@
 //! The tables of chapters: every number that was asked for has a cell, and a cell without a number
 //! says why.
 
-use super::human;
+use super::human::{self, Unit};
 use super::metrics::{self, Metric};
 use super::plot_label;
 use super::results::{Contender, Engine, Measured, Results};
-use super::targets::per_frame;
+use super::targets::{per_frame, policy_cell};
 
 /// The cell of a number that could have been measured.
 pub const NOT_MEASURED: &str = "not measured";
@@ -68,6 +68,27 @@ fn impossible(contender: &Contender) -> impl Iterator<Item = String> {
     })
 }
 
+/// What policy costs, by load. None when it was not measured.
+pub fn policy(results: &Results) -> Option<Table> {
+    let rows = results.policy.iter().map(|cost| {
+        let [ratio, must] = policy_cell(cost);
+        vec![
+            human::frame_size(cost.frame_size),
+            human::grouped(cost.flows),
+            Unit::Rate.format_range(&cost.bare_fps),
+            Unit::Rate.format_range(&cost.policed_fps),
+            ratio,
+            must,
+        ]
+    });
+    let titles = ["frames", "flows", "shunt", "shunt-policy", "ratio", "must"];
+    (!results.policy.is_empty()).then(|| Table {
+        titles: titles.map(str::to_owned).to_vec(),
+        rows: rows.collect(),
+        notes: Vec::new(),
+    })
+}
+
 /// Time for a frame of the engines without I/O, by number of flows. None when nobody was measured.
 pub fn engines(results: &Results) -> Option<Table> {
     let all = results.engines.iter().flat_map(|engine| &engine.by_flows);
@@ -90,6 +111,6 @@ fn time(engine: &Engine, flows: u64) -> String {
     let point = engine.by_flows.iter().find(|point| point.count == flows);
     let time: Option<Measured> = point.and_then(|point| per_frame(&point.fps));
     time.map_or(NOT_MEASURED.to_owned(), |time| {
-        human::Unit::Time.format_range(&time)
+        Unit::Time.format_range(&time)
     })
 }

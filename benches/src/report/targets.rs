@@ -4,7 +4,7 @@ use super::human::{self, Unit};
 use super::instructions;
 use super::metrics::{self, Metric};
 use super::ratio::Ratio;
-use super::results::{Engine, Measured, Results};
+use super::results::{Engine, Measured, PolicyCost, Results};
 
 /// How a target stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
         }
     }
     targets.push(idle(results));
+    targets.extend(policy(results));
     targets
 }
 
@@ -331,6 +332,47 @@ fn against(
     };
     let what = format!("{title}, against {peer}");
     compare(what, metric.unit, (side(ours), side(peer)), bound)
+}
+
+/// With policy, of what the bare switch forwards.
+const WITH_POLICY: Bound = Bound::AtLeast(0.97, 1.0);
+
+/// The switch with policy against the bare one, by load; a row without numbers if there are none.
+fn policy(results: &Results) -> Vec<Target> {
+    let target = |cost: &PolicyCost| {
+        let sides = (Ok(cost.policed_fps), Ok(cost.bare_fps));
+        let size = human::frame_size(cost.frame_size);
+        let what = format!(
+            "AF_XDP path with policy, {size}, {} flows, against without",
+            human::grouped(cost.flows)
+        );
+        let mut target = compare(what, Unit::Rate, sides, WITH_POLICY);
+        // Rounds tell more than the ends of all rounds together.
+        (target.ratio, target.verdict, target.note) = judge(ratio_of(cost), WITH_POLICY);
+        target
+    };
+    if results.policy.is_empty() {
+        let missing = || Err("shunt-policy was not measured".to_owned());
+        let what = "AF_XDP path with policy, against without".to_owned();
+        return vec![compare(
+            what,
+            Unit::Rate,
+            (missing(), missing()),
+            WITH_POLICY,
+        )];
+    }
+    results.policy.iter().map(target).collect()
+}
+
+fn ratio_of(cost: &PolicyCost) -> Option<Ratio> {
+    Ratio::new(&cost.ratio, &Measured::exactly(1.0))
+}
+
+/// The ratio of a switch with policy to the bare one, and what must be.
+pub fn policy_cell(cost: &PolicyCost) -> [String; 2] {
+    let ends = WITH_POLICY.ends();
+    let ratio = ratio_of(cost).map_or("–".to_owned(), |it| it.format_range(&ends));
+    [ratio, format!("{} {}", WITH_POLICY.sign()[0], ends[0])]
 }
 
 fn idle(results: &Results) -> Target {

@@ -17,9 +17,14 @@ pub fn tables(results: &Results) -> String {
     for missing in &results.missing {
         text += &format!("{}\n", cells::missing(missing));
     }
-    let chapters = [tables::throughput(results), tables::engines(results)];
-    for chapter in chapters.into_iter().flatten() {
-        text += &format!("\n{}", numbers(&chapter));
+    let chapters = [
+        ("", tables::throughput(results)),
+        ("What policy costs\n", tables::policy(results)),
+        ("", tables::engines(results)),
+    ];
+    for (title, chapter) in chapters {
+        let chapter = chapter.map(|chapter| numbers(&chapter));
+        text += &chapter.map_or(String::new(), |chapter| format!("\n{title}{chapter}"));
     }
     text + "\n" + &targets(results)
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::results::{
     Cpu, Engine, Impossible, Kind, Latency, Learning, LossPoint, Measured, Missing, Point,
-    RoundTrip, Setting, Throughput,
+    PolicyCost, RoundTrip, Setting, Throughput,
 };
 use super::*;
 
@@ -93,6 +93,20 @@ fn engine(name: &str, fps: f64) -> Engine {
     }
 }
 
+fn policy(flows: u64, ratio: f64) -> PolicyCost {
+    PolicyCost {
+        frame_size: 60,
+        flows,
+        bare_fps: turns(1e6),
+        policed_fps: turns(1e6 * ratio),
+        ratio: Measured {
+            min: ratio - 0.01,
+            max: ratio + 0.015,
+            ..turns(ratio)
+        },
+    }
+}
+
 /// Everybody, with every number.
 fn full() -> Results {
     Results {
@@ -121,6 +135,7 @@ fn full() -> Results {
             reason: "`dpdk-testpmd` is not there".to_owned(),
             remedy: "apt-get install dpdk".to_owned(),
         }],
+        policy: vec![policy(64, 0.98), policy(10_000, 0.96)],
         engines: vec![engine("shunt", 50e6), engine("ovs-dpdk", 10e6)],
         instructions: [("forward.push_64".to_owned(), 100.0)].into(),
     }
@@ -131,6 +146,7 @@ fn sparse() -> Results {
     let mut results = full();
     results.contenders.truncate(2);
     results.engines.truncate(1);
+    results.policy.clear();
     results.setting = Setting::default();
     results.missing.push(Missing {
         name: "ovs-afxdp".to_owned(),
@@ -311,7 +327,7 @@ fn plots_of_an_older_report_go_and_nothing_else() {
 #[test]
 fn what_cannot_have_been_measured_is_refused() {
     type Spoil = fn(&mut Results);
-    let cases: [(Spoil, &str); 9] = [
+    let cases: [(Spoil, &str); 10] = [
         (
             |it| it.contenders[0].memory_mib = Some(f64::NAN),
             "shunt, memory: NaN",
@@ -321,6 +337,10 @@ fn what_cannot_have_been_measured_is_refused() {
             "bridge, TCP: inf",
         ),
         (|it| it.contenders[0].loss[0].loss = 1.5, "more than all"),
+        (
+            |it| it.policy[0].ratio.median = f64::NAN,
+            "what policy costs, 60 bytes",
+        ),
         (
             |it| it.contenders[0].loss[0].offered_fps = -1.0,
             "-1 cannot",

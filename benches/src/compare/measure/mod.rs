@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod engine;
 pub mod learning;
 pub mod load;
+pub mod policy;
 pub mod round_trip;
 pub mod search;
 pub mod tcp;

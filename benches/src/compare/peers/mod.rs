@@ -10,7 +10,7 @@ mod xsk_rs;
 
 use std::{os::fd::OwnedFd, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::{
@@ -28,6 +28,8 @@ pub enum Peer {
     /// This project, two workers.
     ShuntTwo,
     ShuntPoll,
+    /// This project, one worker, with policy at each port.
+    ShuntPolicy,
     /// The kernel's bridge.
     Bridge,
     /// Open vSwitch's userspace datapath on AF_XDP sockets.
@@ -48,15 +50,16 @@ pub struct Running {
     /// Programs that are attached to devices of the bed, and go with those.
     programs: Vec<OwnedFd>,
     /// Sockets, logs, configuration; nobody looks there any more, but it goes last.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl Peer {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Shunt,
         Self::ShuntTwo,
         Self::ShuntPoll,
+        Self::ShuntPolicy,
         Self::Bridge,
         Self::OvsAfxdp,
         Self::Testpmd,
@@ -71,6 +74,7 @@ impl Peer {
             Self::Shunt => "shunt",
             Self::ShuntTwo => "shunt-2",
             Self::ShuntPoll => "shunt-poll",
+            Self::ShuntPolicy => "shunt-policy",
             Self::Bridge => "bridge",
             Self::OvsAfxdp => "ovs-afxdp",
             Self::Testpmd => "testpmd",
@@ -85,7 +89,7 @@ impl Peer {
         match self {
             Self::Shunt => Kind::Ours,
             // The report compares one of ours with everybody else.
-            Self::ShuntTwo | Self::ShuntPoll => Kind::Variant,
+            Self::ShuntTwo | Self::ShuntPoll | Self::ShuntPolicy => Kind::Variant,
             Self::Bridge | Self::OvsAfxdp | Self::Testpmd => Kind::Peer,
             Self::XskRs => Kind::Floor,
             Self::Redirect => Kind::Limit,
@@ -99,6 +103,7 @@ impl Peer {
             Self::Shunt => shunt::ONE,
             Self::ShuntTwo => shunt::TWO,
             Self::ShuntPoll => shunt::POLL,
+            Self::ShuntPolicy => shunt::POLICY,
             Self::Bridge => bridge::DESCRIPTION,
             Self::OvsAfxdp => ovs::DESCRIPTION,
             Self::Testpmd => testpmd::DESCRIPTION,
@@ -111,7 +116,8 @@ impl Peer {
     #[must_use]
     pub const fn learns(self) -> bool {
         match self {
-            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::Bridge | Self::OvsAfxdp => true,
+            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::ShuntPolicy => true,
+            Self::Bridge | Self::OvsAfxdp => true,
             Self::Testpmd | Self::XskRs | Self::Redirect => false,
         }
     }
@@ -122,6 +128,7 @@ impl Peer {
     pub const fn takes_part_in(self, subject: Subject) -> bool {
         match self {
             Self::ShuntPoll => matches!(subject, Subject::RoundTrip | Subject::Idle),
+            Self::ShuntPolicy => matches!(subject, Subject::Policy),
             _ => true,
         }
     }
@@ -152,7 +159,8 @@ impl Peer {
     #[must_use]
     pub const fn no_jumbo(self) -> Option<&'static str> {
         match self {
-            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::Bridge | Self::Redirect => None,
+            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::ShuntPolicy => None,
+            Self::Bridge | Self::Redirect => None,
             Self::OvsAfxdp => Some(ovs::NO_JUMBO),
             Self::Testpmd => Some(testpmd::NO_JUMBO),
             Self::XskRs => Some(xsk_rs::NO_JUMBO),
@@ -178,6 +186,7 @@ impl Peer {
             Self::Shunt
             | Self::ShuntTwo
             | Self::ShuntPoll
+            | Self::ShuntPolicy
             | Self::Bridge
             | Self::XskRs
             | Self::Redirect => &[],
@@ -193,9 +202,10 @@ impl Peer {
     /// What it says itself.
     pub fn set_up(self, bed: &Bed) -> Result<Running> {
         match self {
-            Self::Shunt => shunt::set_up(bed, 1, "sleep"),
-            Self::ShuntTwo => shunt::set_up(bed, 2, "sleep"),
-            Self::ShuntPoll => shunt::set_up(bed, 1, "poll"),
+            Self::Shunt => shunt::set_up(bed, 1, "sleep", shunt::Policy::None),
+            Self::ShuntTwo => shunt::set_up(bed, 2, "sleep", shunt::Policy::None),
+            Self::ShuntPoll => shunt::set_up(bed, 1, "poll", shunt::Policy::None),
+            Self::ShuntPolicy => shunt::set_up(bed, 1, "sleep", shunt::Policy::Full),
             Self::Bridge => bridge::set_up(bed),
             Self::OvsAfxdp => ovs::set_up(bed),
             Self::Testpmd => testpmd::set_up(bed),
@@ -208,7 +218,7 @@ impl Peer {
     #[must_use]
     pub fn version(self) -> Option<(String, String)> {
         let (name, text) = match self {
-            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll => {
+            Self::Shunt | Self::ShuntTwo | Self::ShuntPoll | Self::ShuntPolicy => {
                 let binary = shunt::binary().ok()?;
                 let text = output(Command::new(binary).arg("--version")).ok()?;
                 ("shunt", last_word(&text)?)
@@ -237,6 +247,15 @@ impl Running {
         self.processes
             .iter_mut()
             .try_for_each(Process::check_running)
+    }
+
+    /// Frames that the last rule of the list has let through, of a `shunt` with policy.
+    ///
+    /// # Errors
+    /// When it is none, or does not answer.
+    pub fn hits_of_last_rule(&self) -> Result<u64> {
+        let folder = self.folder.as_ref().context("it has no socket")?;
+        shunt::hits_of_last_rule(folder.path())
     }
 
     /// Ends it. What it did to devices goes with the bed.

@@ -203,7 +203,7 @@ pub fn set_up(bed: &Bed) -> Result<Running> {
     } = daemons;
     Ok(Running {
         processes: vec![switch, database],
-        _folder: Some(folder),
+        folder: Some(folder),
         ..Running::default()
     })
 }

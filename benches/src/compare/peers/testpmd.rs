@@ -56,7 +56,7 @@ pub fn set_up(bed: &Bed) -> Result<Running> {
     })?;
     Ok(Running {
         processes: vec![process],
-        _folder: Some(folder),
+        folder: Some(folder),
         ..Running::default()
     })
 }

@@ -37,7 +37,7 @@ pub fn set_up(bed: &Bed) -> Result<Running> {
     })?;
     Ok(Running {
         processes: vec![process],
-        _folder: Some(folder),
+        folder: Some(folder),
         ..Running::default()
     })
 }
