@@ -10,6 +10,7 @@ mod hostile;
 mod kit;
 mod load;
 mod mistakes;
+mod neighbours;
 mod program;
 mod promises;
 mod qos;
