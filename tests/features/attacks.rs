@@ -336,6 +336,28 @@ fn nobody_is_somebody_else() {
     check(&dhcp, Some(DhcpServerGuard));
 }
 
+/// IP in an LLC header, with every bit of it that receivers differ about.
+#[test]
+fn nothing_hides_in_an_llc_header() {
+    let web = tcp(false, 80);
+    let mut scene = Scene::new(BOUND);
+    let mut dropped = 0;
+    for (dsap, ssap, control) in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 0x10), (1, 1, 0x10)] {
+        for code in [0, 0xf8] {
+            let llc = [0xaa | dsap, 0xaa | ssap, 3 | control, 0, 0, code];
+            let length = (web.len() - 12 + llc.len()) as u16;
+            let hidden = [&web[..12], &length.to_be_bytes(), &llc, &web[12..]].concat();
+            assert!(scene.reached("a", &hidden).is_empty(), "{llc:02x?}");
+            dropped += 1;
+            assert_eq!(
+                scene.drops("a", DropReason::Malformed),
+                dropped,
+                "{llc:02x?}"
+            );
+        }
+    }
+}
+
 /// A million addresses from one port: the table has its size, others keep their entries, and what
 /// goes to them goes to nobody else.
 #[test]

@@ -492,7 +492,8 @@ pub fn read(bytes: &[u8]) -> Result<Packet, Malformed> {
     }
     if inner < 0x600 {
         let llc = reader.0.get(..6).unwrap_or_default();
-        let snap = matches!(llc, [0xaa, 0xaa, 3, 0, 0, 0 | 0xf8]);
+        // Bits that receivers differ about do not count.
+        let snap = matches!(llc, [0xaa | 0xab, 0xaa | 0xab, 0x03 | 0x13, 0, 0, 0 | 0xf8]);
         let of_snap = reader.0.get(6..8).map(|t| u16::from_be_bytes([t[0], t[1]]));
         let read = of_snap.is_some_and(|t| is_tag(t) || [0x800, 0x86dd, 0x806].contains(&t));
         return if snap && read {
@@ -810,7 +811,8 @@ fn l4(rng: &mut Rng, protocol: u8) -> Vec<u8> {
         58 if rng.chance(60) => bytes.extend(discovery(rng)),
         1 | 58 => bytes.extend([rng.pick(&[0, 8, 128, 131, 143]), 0, 0, 0, 0, 0, 0, 0]),
         17 if rng.chance(25) => {
-            let services = [[67, 68], [68, 67], [547, 546], [546, 547]];
+            let mut services = vec![[67, 68], [68, 67], [547, 546], [546, 547]];
+            services.extend([[67, 9], [9, 68], [547, 9], [9, 546]]);
             bytes.extend(rng.pick(&services).map(u16::to_be_bytes).as_flattened());
             bytes.extend([0, 8, 0, 0]);
         }

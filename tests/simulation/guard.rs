@@ -105,11 +105,15 @@ impl Security {
             return Err(DropReason::BpduGuard);
         }
         self.has_mac(packet.source_mac)?;
-        // UDP from the ports of servers: 67 of DHCP, 547 of DHCPv6.
+        // UDP from the ports of servers, or to those of clients: 67 and 68, 547 and 546.
         let from = packet.transport.map(|(source, ..)| source);
+        let to = packet.transport.map(|(_, destination, _)| destination);
         let udp = packet.protocol == 17 && packet.ip.is_some();
-        let server = if packet.ip == Some(true) { 547 } else { 67 };
-        if udp && from == Some(server) && !dhcp_server {
+        let (server, client) = match packet.ip {
+            Some(true) => (547, 546),
+            _ => (67, 68),
+        };
+        if udp && (from == Some(server) || to == Some(client)) && !dhcp_server {
             return Err(DropReason::DhcpServerGuard);
         }
         let icmpv6 = packet.protocol == 58 && packet.ip == Some(true);

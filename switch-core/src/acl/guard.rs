@@ -53,6 +53,7 @@ impl From<Malformed> for Refused {
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 const DHCPV6_SERVER: u16 = 547;
+const DHCPV6_CLIENT: u16 = 546;
 
 /// Where BPDUs go: the bridge and the provider bridge group address (802.1Q-2022, Table 8-1), and
 /// that of a spanning tree for each VLAN (PVST+).
@@ -135,11 +136,15 @@ impl Guard {
             return Ok(());
         };
         let ipv6 = packet.family == Family::Ipv6;
-        let server = if ipv6 { DHCPV6_SERVER } else { DHCP_SERVER };
+        let (server, client) = if ipv6 {
+            (DHCPV6_SERVER, DHCPV6_CLIENT)
+        } else {
+            (DHCP_SERVER, DHCP_CLIENT)
+        };
+        // Many clients ask for their own port only: an offer may come from any other.
+        let offers = transport.source == server || transport.destination == client;
         match packet.protocol {
-            protocol::UDP if self.no_dhcp_server && transport.source == server => {
-                Err(Refused::DhcpServer)
-            }
+            protocol::UDP if self.no_dhcp_server && offers => Err(Refused::DhcpServer),
             protocol::ICMPV6
                 if ipv6
                     && self.no_router

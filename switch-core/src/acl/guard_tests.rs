@@ -222,6 +222,15 @@ fn services() {
         &ipv6(LINK_LOCAL, 17, &udp(547, 546)),
         Err(Refused::DhcpServer),
     );
+    // Clients look at their own port alone, whatever the server's is.
+    for from in [1, 68, 1067] {
+        let offer = ipv4(MY_V4, [255; 4], 17, &udp(from, 68));
+        check(0x0800, &offer, Err(Refused::DhcpServer));
+    }
+    for from in [1, 546, 1547] {
+        let offer = ipv6(LINK_LOCAL, 17, &udp(from, 546));
+        check(0x86dd, &offer, Err(Refused::DhcpServer));
+    }
     check(0x86dd, &ipv6(LINK_LOCAL, 17, &udp(67, 68)), Ok(()));
     let advertisement = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     check(

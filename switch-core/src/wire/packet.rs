@@ -49,8 +49,14 @@ pub enum Malformed {
 const MAX_FURTHER_TAGS: usize = 4;
 /// Below this, the number behind the addresses is a length (802.3-2022, 3.2.6).
 const FIRST_ETHERTYPE: u16 = 0x0600;
-/// LLC and SNAP headers before an EtherType (RFC 1042; 802.1H-1997).
-const SNAP: [[u8; 6]; 2] = [[0xaa, 0xaa, 3, 0, 0, 0], [0xaa, 0xaa, 3, 0, 0, 0xf8]];
+/// SNAP headers before an EtherType (RFC 1042; 802.1H-1997), behind LLC's three bytes.
+const SNAP: [[u8; 3]; 2] = [[0, 0, 0], [0, 0, 0xf8]];
+
+/// Whether an EtherType follows. Of LLC's bytes the bits for group, response and poll do not count,
+/// since not all receivers look at them (802.2, 3.3 and 5.3).
+fn is_snap([dsap, ssap, control, organisation @ ..]: &[u8; 6]) -> bool {
+    [dsap & !1, ssap & !1, control & !0x10] == [0xaa, 0xaa, 3] && SNAP.contains(organisation)
+}
 
 /// A packet's fields. What a family or protocol does not have is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +124,7 @@ impl Packet {
         let snap = payload.split_first_chunk::<6>();
         if let Some((llc, [t0, t1, ..])) = snap
             && ethertype < FIRST_ETHERTYPE
-            && SNAP.contains(llc)
+            && is_snap(llc)
         {
             let inner = u16::from_be_bytes([*t0, *t1]);
             let known = [ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP].contains(&inner);

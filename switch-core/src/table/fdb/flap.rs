@@ -192,11 +192,12 @@ impl FlapTable {
             at: now.0,
         };
         match self.find(key) {
+            // Whenever that is: who has held it just when the window was over is not the first.
+            Some((_, state)) if state.home == to => true,
             Some((record, state)) if state.left(now, limits.window_s).is_none() => {
                 record.set(key, begun);
                 true
             }
-            Some((_, state)) if state.home == to => true,
             Some((record, state)) => {
                 let moves = (state.moves + 1).min(MAX_MOVES + 1);
                 let allowed = moves <= limits.moves;
@@ -296,6 +297,22 @@ mod tests {
             assert_eq!(table.all(at(64), &LIMITS), []);
             assert!(moves(home, thief, 64), "and begins anew");
         }
+    }
+
+    /// Who has an address just when the window is over is not taken for the first one.
+    #[test]
+    fn a_thief_gains_nothing_by_waiting_for_the_end_of_a_window() {
+        let table = table();
+        let [home, thief] = [1, 2].map(PortIndex::new);
+        let moves = |from, to, now| table.may_move(key(7), from, to, Tick(now), &LIMITS);
+        assert!(moves(home, thief, 0));
+        assert!(moves(thief, home, 10), "back, when the window is over");
+        for now in 11..13 {
+            assert!(moves(home, thief, now) && moves(thief, home, now));
+        }
+        assert!(!moves(home, thief, 13));
+        assert!(table.is_held(key(7), thief, Tick(13)));
+        assert!(!table.is_held(key(7), home, Tick(13)));
     }
 
     #[test]
