@@ -219,6 +219,11 @@ impl<'t, 'p> Table<'t, 'p> {
         Field::Present(Spanned::new(elements.span(), right))
     }
 
+    /// The elements that a list has in the file, right and wrong ones.
+    pub(super) fn length(&self, key: &str) -> Option<usize> {
+        Some(self.table.get(key)?.get_ref().as_array()?.len())
+    }
+
     /// A value of its own, or a list of such values.
     pub(super) fn several<T>(
         &mut self,

@@ -63,10 +63,26 @@ pub(super) fn class_map<'t>(span: Span, table: &mut Table<'t, '_>) -> ClassMap {
     ClassMap {
         span,
         name: table.text("name", |text| name("name", text)),
-        from_pcp: numbers(&CLASS_MAP, table, "from_pcp", MOST),
+        from_pcp: all_numbers(table, "from_pcp", MOST),
         from_dscp,
-        to_pcp: numbers(&CLASS_MAP, table, "to_pcp", MOST),
-        to_dscp: numbers(&CLASS_MAP, table, "to_dscp", MOST_DSCP),
+        to_pcp: all_numbers(table, "to_pcp", MOST),
+        to_dscp: all_numbers(table, "to_dscp", MOST_DSCP),
+    }
+}
+
+/// A list of which the positions count: invalid as a whole where an element is, so that nobody
+/// counts the others.
+fn all_numbers(
+    table: &mut Table<'_, '_>,
+    key: &'static str,
+    most: u32,
+) -> Field<Vec<Spanned<u32>>> {
+    let written = table.length(key);
+    match numbers(&CLASS_MAP, table, key, most) {
+        Field::Present(list) if Some(list.get_ref().len()) != written => {
+            Field::Invalid(Spanned::new(list.span(), String::new()))
+        }
+        field => field,
     }
 }
 

@@ -887,6 +887,16 @@ classes = [6, 7, 8]
 [[scheduler.queue]]
 classes = [5, 6]
 "#,
+    scheduler_nothing_left: r#"
+[[scheduler]]
+name = "wan"
+
+[[scheduler.queue]]
+classes = [0, 1, 2, 3, 4, 5, 6, 7]
+
+[[scheduler.queue]]
+weight = 1
+"#,
     scheduler_two_rests: r#"
 [[scheduler]]
 name = "wan"

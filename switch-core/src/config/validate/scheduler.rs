@@ -154,6 +154,11 @@ fn check_classes(header: &Span, queues: &[model::Queue], problems: &mut Problems
         }
     }
     let rest = rest_of(queues);
+    if let Some(queue) = takes_rest.clone().filter(|_| rest == 0) {
+        let message = "no class is left for a queue without `classes`";
+        let help = "the other queues have all eight: name the classes of this, or remove it";
+        problems.push(Problem::new(Code::Conflict, queue, message).help(help));
+    }
     if rest != 0 && takes_rest.is_none() && !queues.is_empty() {
         let left: Vec<_> = (0..8)
             .filter(|class| rest & 1 << class != 0)
