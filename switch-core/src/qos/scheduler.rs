@@ -379,8 +379,8 @@ impl<T> Scheduler<T> {
                 if queue.deficit > 0 {
                     return Some(self.turn);
                 }
-            } else if queue.frames == 0 {
-                // Who has nothing to send saves nothing up.
+            } else {
+                // Who has nothing to send, or may not, saves nothing up.
                 queue.deficit = queue.deficit.min(0);
             }
             self.granted = false;

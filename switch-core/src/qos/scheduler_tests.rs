@@ -42,6 +42,7 @@ struct Source {
     queue: usize,
     size: usize,
     bits_per_second: u64,
+    begins_ns: u64,
 }
 
 fn source(queue: usize, size: usize, bits_per_second: u64) -> Source {
@@ -49,6 +50,7 @@ fn source(queue: usize, size: usize, bits_per_second: u64) -> Source {
         queue,
         size,
         bits_per_second,
+        begins_ns: 0,
     }
 }
 
@@ -68,7 +70,8 @@ struct Outcome {
 fn run(rules: &SchedulerRules, link: u64, sources: &[Source], until_ns: u64) -> Vec<Outcome> {
     let mut scheduler = Scheduler::new(rules, CHUNKS);
     let mut outcomes = vec![Outcome::default(); rules.queues.len()];
-    let mut due = vec![0_u128; sources.len()];
+    let begins_ps = |source: &Source| u128::from(source.begins_ns) * 1000;
+    let mut due: Vec<u128> = sources.iter().map(begins_ps).collect();
     let (mut now_ns, mut link_free_ps) = (0, 0_u128);
     while now_ns < until_ns {
         for (source, due_ps) in sources.iter().zip(&mut due) {
@@ -231,6 +234,30 @@ fn minimum_and_maximum_rates_are_kept() {
     );
     assert_near(outcomes[1].sent_bytes as f64 * 8.0 / 5.0, 30e6, 10.0);
     assert_near(outcomes[0].sent_bytes as f64 * 8.0 / 5.0, 70e6, 10.0);
+}
+
+/// Turns in which a queue may not send, since it is at its maximum, are not made up for later.
+#[test]
+fn a_maximum_rate_saves_nothing_up() {
+    let mut queues = [0, 1].map(|class| queue(class, Service::Weighted(4)));
+    queues[0].max_rate = Some(rate(90_000_000));
+    let shaped = rules(Some(100_000_000), &queues);
+    let later = Source {
+        begins_ns: 5 * SECOND,
+        ..source(1, 1514, 200_000_000)
+    };
+    let sources = [
+        source(0, 1514, 200_000_000),
+        source(1, 100, 9_000_000),
+        later,
+    ];
+    let until = |seconds: u64| run(&shaped, 1_000_000_000, &sources, seconds * SECOND);
+    let (before, after) = (until(5), until(6));
+    assert_near(before[0].sent_bytes as f64 * 8.0 / 5.0, 90e6, 10.0);
+    for (before, after) in before.iter().zip(&after) {
+        let sent = (after.sent_bytes - before.sent_bytes) as f64;
+        assert_near(sent * 8.0, 50e6, 50.0);
+    }
 }
 
 #[test]
