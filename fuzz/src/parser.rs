@@ -1,6 +1,6 @@
 //! A frame: the parsers and guards by themselves, and a switch with policy that receives it.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use switch_core::{
     acl::{guard::Guard, key::Field, pack::Packed},
@@ -118,9 +118,13 @@ native = "lab"
 trunk = ["web"]
 "#;
 
+/// Between two frames: until what one took has come back, so that no rate hides what is behind it.
+const PAUSE: Duration = Duration::from_secs(20);
+
 struct Switch {
     engine: Engine,
     wires: Vec<SimWire>,
+    elapsed: Duration,
 }
 
 thread_local! {
@@ -147,11 +151,17 @@ impl Switch {
             let port = PortIndex::new(index);
             engine.attach(port, queues, 1500).expect("attached");
         }
-        Self { engine, wires }
+        Self {
+            engine,
+            wires,
+            elapsed: Duration::ZERO,
+        }
     }
 
     /// A port receives a frame: it ends somewhere, and never in a network that is not its own.
     fn receive(&mut self, port: usize, frame: &[u8]) {
+        self.elapsed += PAUSE;
+        self.engine.set_elapsed(self.elapsed);
         self.engine.fdb().flush(&Filter::default());
         let (dropped, copies) = (self.dropped(), self.copies());
         self.wires[port].send(frame);
