@@ -321,7 +321,7 @@ fn describe(client: &Client, what: Described, name: &str, output: Output) -> Res
         Described::Network => client::describe::network(&client.get(&path)?),
         Described::Acl => client::describe::acl(&client.get(&path)?),
         Described::Qos => client::describe::policer(&client.get(&path)?),
-        Described::Security => client::describe::security(&client.get(&path)?),
+        Described::Security => client::security::port(&client.get(&path)?),
     })
 }
 

@@ -9,7 +9,10 @@ use clap::{Args, Subcommand};
 
 use super::{Output, OutputArgs, print};
 use crate::{
-    api::trace::{Trace, TraceRequest},
+    api::{
+        Port,
+        trace::{Trace, TraceRequest},
+    },
     client::{self, Client},
     failure::Failure,
     frame::{fields::Fields, hex, pcap},
@@ -68,7 +71,7 @@ pub fn trace(client: &Client, arguments: TraceArgs) -> Result<(), Failure> {
         fields: by_fields.then_some(arguments.fields),
         frames,
     };
-    let traces = ask(client, arguments.config.as_deref())?(&request)?;
+    let traces = ask(client, arguments.config.as_deref())?.trace(&request)?;
     print(&match arguments.output.output {
         Output::Table => client::trace::traces(&traces),
         Output::Json => client::render::json(&traces),
@@ -94,7 +97,8 @@ pub fn acl(client: &Client, action: &Acl) -> Result<(), Failure> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
-    let results = verdicts::run(&name, &text, ask(client, config.as_deref())?)?;
+    let asked = ask(client, config.as_deref())?;
+    let results = verdicts::run(&name, &text, &asked.ports()?, |it| asked.trace(it))?;
     print(&match output.output {
         Output::Table => verdicts::report(&name, &results),
         Output::Json => client::render::json(&results),
@@ -109,16 +113,36 @@ pub fn acl(client: &Client, action: &Acl) -> Result<(), Failure> {
 }
 
 /// Who is asked.
-type Ask<'a> = Box<dyn Fn(&TraceRequest) -> Result<Vec<Trace>, Failure> + 'a>;
+enum Asked<'a> {
+    File(Box<Offline>),
+    Daemon(&'a Client),
+}
+
+impl Asked<'_> {
+    fn trace(&self, request: &TraceRequest) -> Result<Vec<Trace>, Failure> {
+        match self {
+            Self::File(switch) => switch.trace(request),
+            Self::Daemon(client) => client.trace(request),
+        }
+    }
+
+    /// The names of the ports that there are.
+    fn ports(&self) -> Result<Vec<String>, Failure> {
+        match self {
+            Self::File(switch) => Ok(switch.ports()),
+            Self::Daemon(client) => {
+                let ports: Vec<Port> = client.list("/v1/ports")?;
+                Ok(ports.into_iter().map(|port| port.name).collect())
+            }
+        }
+    }
+}
 
 /// A file if there is one, or else the daemon.
-fn ask<'a>(client: &'a Client, config: Option<&Path>) -> Result<Ask<'a>, Failure> {
+fn ask<'a>(client: &'a Client, config: Option<&Path>) -> Result<Asked<'a>, Failure> {
     Ok(match config {
-        Some(file) => {
-            let switch = Offline::read(file)?;
-            Box::new(move |request| switch.trace(request))
-        }
-        None => Box::new(|request| client.trace(request)),
+        Some(file) => Asked::File(Box::new(Offline::read(file)?)),
+        None => Asked::Daemon(client),
     })
 }
 

@@ -8,21 +8,19 @@ use switch_core::{
 };
 
 use super::render;
-use crate::api::{
-    AclDetail, Attached, Membership, NetworkDetail, PolicerDetail, Port, PortDetail, PortSecurity,
-};
+use crate::api::{AclDetail, Attached, Membership, NetworkDetail, PolicerDetail, Port, PortDetail};
 
 /// Lines of a key and a value, the values below each other.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(pub(super) String);
 
 impl Page {
-    fn line(&mut self, key: &str, value: impl Display) {
+    pub(super) fn line(&mut self, key: &str, value: impl Display) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "{:<15}{value}", format!("{key}:"));
     }
 
-    fn under(&mut self, key: &str, value: impl Display) {
+    pub(super) fn under(&mut self, key: &str, value: impl Display) {
         // As above.
         let _ = writeln!(self.0, "  {key:<28}{value}");
     }
@@ -34,7 +32,7 @@ impl Page {
         }
     }
 
-    fn title(&mut self, title: &str) {
+    pub(super) fn title(&mut self, title: &str) {
         self.0.push_str(title);
         self.0.push_str(":\n");
     }
@@ -190,51 +188,6 @@ fn attached(page: &mut Page, policy: &Attached) {
     }
 }
 
-/// The page of a port's security.
-pub fn security(port: &PortSecurity) -> String {
-    let mut page = Page::default();
-    let all_of = |values: &Option<Vec<String>>| match values {
-        None => "any".to_owned(),
-        Some(values) => values.join(", "),
-    };
-    let may = |may: bool| {
-        if may {
-            "may come from here"
-        } else {
-            "are dropped"
-        }
-    };
-    page.line("Port", &port.port);
-    page.line("Role", &port.role);
-    page.line("MACs", all_of(&port.allowed_macs));
-    page.line("Addresses", all_of(&port.allowed_addresses));
-    page.line("DHCP servers", may(port.dhcp_server));
-    page.line("Routers", may(port.router_advertisements));
-    page.line("BPDUs", may(port.bpdus));
-    page.line("Isolated", if port.isolated { "yes" } else { "no" });
-    let limit = port.mac_limit.map(|limit| format!(" of at most {limit}"));
-    let learnt = format!("{} learnt{}", port.fdb_entries, limit.unwrap_or_default());
-    page.line("Stations", learnt);
-    if !port.storm.is_empty() {
-        page.title("Storm control");
-    }
-    for storm in &port.storm {
-        let bits = storm.rate_bps.map(rate_text);
-        let frames = storm.rate_frames_per_s;
-        let frames = frames.map(|frames| format!("{frames} frames/s"));
-        let rate = frames.or(bits).unwrap_or_default();
-        let (passed, dropped) = (storm.passed_frames, storm.dropped_frames);
-        let text = format!("{rate}: {passed} frames passed, {dropped} dropped");
-        page.under(&storm.kind, text);
-    }
-    let drops = || port.drops.iter().filter(|(_, count)| **count != 0);
-    if drops().next().is_some() {
-        page.title("Drops");
-        drops().for_each(|(reason, count)| page.under(reason, count));
-    }
-    page.0
-}
-
 /// The page of a policer.
 pub fn policer(detail: &PolicerDetail) -> String {
     let mut page = Page::default();
@@ -328,7 +281,7 @@ fn tag(vid: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{AclPlace, AclRule, Member, Network, Policer, Port, State, StormControl};
+    use crate::api::{AclPlace, AclRule, Member, Network, Policer, Port, State};
 
     #[test]
     fn a_port() {
@@ -440,36 +393,6 @@ mod tests {
             policy: Attached::default(),
         };
         insta::assert_snapshot!(network(&detail));
-    }
-
-    #[test]
-    fn the_security_of_a_port() {
-        let port = PortSecurity {
-            port: "guest-a".into(),
-            role: "guest".into(),
-            allowed_macs: Some(vec!["52:54:00:00:00:0a".into()]),
-            allowed_addresses: None,
-            dhcp_server: false,
-            router_advertisements: false,
-            bpdus: true,
-            isolated: true,
-            mac_limit: Some(4),
-            fdb_entries: 1,
-            storm: vec![StormControl {
-                kind: "broadcast".into(),
-                rate_frames_per_s: Some(100),
-                rate_bps: None,
-                passed_frames: 7,
-                dropped_frames: 3,
-            }],
-            flapping: Vec::new(),
-            drops: [
-                ("mac_not_allowed".to_owned(), 2),
-                ("bpdu_guard".to_owned(), 0),
-            ]
-            .into(),
-        };
-        insta::assert_snapshot!(security(&port));
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! The security of ports as a table.
+//! The security of ports: a table of all, a page about one.
 
 use switch_core::config::units::rate_text;
 
-use super::render::{left, list, or_dash, right, table};
-use crate::api::{PortSecurity, StormControl};
+use super::{
+    describe::Page,
+    render::{left, list, or_dash, right, table},
+};
+use crate::api::{FlappingAddress, PortSecurity, StormControl};
 
 /// The table of ports with what they may say about themselves.
 pub fn ports(ports: &[PortSecurity]) -> String {
@@ -88,10 +91,71 @@ fn drops(port: &PortSecurity) -> String {
     list(&some)
 }
 
+/// The page of a port's security.
+pub fn port(port: &PortSecurity) -> String {
+    let mut page = Page::default();
+    let all_of = |values: &Option<Vec<String>>| match values {
+        None => "any".to_owned(),
+        Some(values) => values.join(", "),
+    };
+    let may = |may: bool| {
+        if may {
+            "may come from here"
+        } else {
+            "are dropped"
+        }
+    };
+    page.line("Port", &port.port);
+    page.line("Role", &port.role);
+    page.line("MACs", all_of(&port.allowed_macs));
+    page.line("Addresses", all_of(&port.allowed_addresses));
+    page.line("DHCP servers", may(port.dhcp_server));
+    page.line("Routers", may(port.router_advertisements));
+    page.line("BPDUs", may(port.bpdus));
+    page.line("Isolated", if port.isolated { "yes" } else { "no" });
+    let limit = port.mac_limit.map(|limit| format!(" of at most {limit}"));
+    let learnt = format!("{} learnt{}", port.fdb_entries, limit.unwrap_or_default());
+    page.line("Stations", learnt);
+    if !port.storm.is_empty() {
+        page.title("Storm control");
+    }
+    for storm in &port.storm {
+        let bits = storm.rate_bps.map(rate_text);
+        let frames = storm.rate_frames_per_s;
+        let frames = frames.map(|frames| format!("{frames} frames/s"));
+        let rate = frames.or(bits).unwrap_or_default();
+        let (passed, dropped) = (storm.passed_frames, storm.dropped_frames);
+        let text = format!("{rate}: {passed} frames passed, {dropped} dropped");
+        page.under(&storm.kind, text);
+    }
+    if !port.flapping.is_empty() {
+        page.title("Addresses that move");
+    }
+    for address in &port.flapping {
+        let FlappingAddress {
+            network,
+            mac,
+            moves,
+            quarantine_left_s,
+        } = address;
+        let stays = quarantine_left_s.map(|left| format!(", stays here for {left} s"));
+        let text = format!(
+            "network {network}, moves: {moves}{}",
+            stays.unwrap_or_default()
+        );
+        page.under(mac, text);
+    }
+    let drops = || port.drops.iter().filter(|(_, count)| **count != 0);
+    if drops().next().is_some() {
+        page.title("Drops");
+        drops().for_each(|(reason, count)| page.under(reason, count));
+    }
+    page.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::FlappingAddress;
 
     #[test]
     fn a_bound_port_and_an_open_one() {
@@ -150,5 +214,42 @@ mod tests {
         };
         insta::assert_snapshot!(ports(&[bound, open]));
         insta::assert_snapshot!(ports(&[]), @"no ports: the configuration has no [[port]]");
+    }
+
+    #[test]
+    fn the_security_of_a_port() {
+        let port = PortSecurity {
+            port: "guest-a".into(),
+            role: "guest".into(),
+            allowed_macs: Some(vec!["52:54:00:00:00:0a".into()]),
+            allowed_addresses: None,
+            dhcp_server: false,
+            router_advertisements: false,
+            bpdus: true,
+            isolated: true,
+            mac_limit: Some(4),
+            fdb_entries: 1,
+            storm: vec![StormControl {
+                kind: "broadcast".into(),
+                rate_frames_per_s: Some(100),
+                rate_bps: None,
+                passed_frames: 7,
+                dropped_frames: 3,
+            }],
+            flapping: [Some(42), None]
+                .map(|left| FlappingAddress {
+                    network: "web".into(),
+                    mac: "52:54:00:00:00:0a".into(),
+                    moves: 6,
+                    quarantine_left_s: left,
+                })
+                .into(),
+            drops: [
+                ("mac_not_allowed".to_owned(), 2),
+                ("bpdu_guard".to_owned(), 0),
+            ]
+            .into(),
+        };
+        insta::assert_snapshot!(super::port(&port));
     }
 }

@@ -8,7 +8,11 @@ use crate::api::trace::Dropped;
 /// The page about a port.
 pub fn why(port: &str, drops: &[Dropped]) -> String {
     if drops.is_empty() {
-        return format!("the switch has dropped no frame at {port} since the port was added\n");
+        return format!(
+            "no frame is kept of what was dropped at {port} since the port was added\n\
+             What queues, rings, the kernel and devices drop is counted only: shunt describe port \
+             {port}\n"
+        );
     }
     // Writing to a string cannot fail.
     let mut page = String::new();

@@ -68,6 +68,8 @@ impl RuleLog {
     fn news(&mut self, engine: &Engine, config: &Config) -> Vec<Met> {
         let mut news = Vec::new();
         let mut flows = None;
+        // Only of rules that there are: a counter may be another rule's by the time it is back.
+        let before = std::mem::take(&mut self.seen);
         let lists = config.acls.iter().zip(&engine.rules().hits);
         for (acl, hits) in lists {
             for (index, (rule, hit)) in acl.rules.iter().zip(hits).enumerate() {
@@ -75,9 +77,10 @@ impl RuleLog {
                     continue;
                 }
                 let now = engine.hits(*hit);
-                let before = self.seen.insert(*hit, now).unwrap_or_default();
-                // The counter may belong to another rule than it did.
-                let is_new = now.frames < before.frames;
+                self.seen.insert(*hit, now);
+                let before = before.get(hit).copied().unwrap_or_default();
+                // It belongs to another rule, if two reloads came between two looks.
+                let is_new = now.frames < before.frames || now.bytes < before.bytes;
                 let since = if is_new { now } else { now.since(before) };
                 if since.frames == 0 {
                     continue;
@@ -142,12 +145,13 @@ fn text(engine: &Engine, flow: &FlowRecord) -> String {
 #[cfg(test)]
 mod tests {
     use switch_core::{
-        config::{Indices, compile, parse},
+        config::{Compiled, Indices, compile, parse},
         engine::{HugePages, Options},
         port::{Queue, SimQueue, SimWire},
     };
 
     use super::*;
+    use crate::frame::hex;
 
     const CONFIG: &str = r#"
 [[network]]
@@ -182,10 +186,8 @@ action = "log"
 ethertype = "arp"
 "#;
 
-    #[test]
-    fn a_rule_that_was_met_is_told_once_with_all_frames() {
-        let config = parse("test", CONFIG).expect("valid");
-        let compiled = compile(&config, &Indices::new()).expect("compiled");
+    /// A switch whose port "a" is on a wire.
+    fn engine(compiled: Compiled) -> (Engine, SimWire) {
         let options = Options {
             cores: vec![None],
             chunks: 256,
@@ -200,26 +202,63 @@ ethertype = "arp"
         let queue = Queue::Sim(SimQueue::new(wire.clone()));
         let port = compiled.indices.port("a").expect("a port");
         engine.attach(port, vec![queue], 1500).expect("attached");
+        (engine, wire)
+    }
+
+    /// A frame of so many bytes comes so many times.
+    fn send(engine: &mut Engine, wire: &SimWire, digits: &str, size: usize, count: usize) {
+        let mut frame = hex::decode(digits).expect("digits");
+        frame.resize(size, 0);
+        (0..count).for_each(|_| wire.send(&frame));
+        while engine.turn() > 0 {}
+    }
+
+    const PING: &str = "ffffffffffff 020000000001 0800 45000020 00000000 40010000 0a000001 \
+                        0a000002 08000000";
+    const ARP: &str = "ffffffffffff 020000000001 0806 0001 0800 0604 0001 020000000001 0a000001 \
+                       000000000000 0a000002";
+
+    #[test]
+    fn a_rule_that_was_met_is_told_once_with_all_frames() {
+        let config = parse("test", CONFIG).expect("valid");
+        let (mut engine, wire) = engine(compile(&config, &Indices::new()).expect("compiled"));
         let mut log = RuleLog::default();
         assert_eq!(log.news(&engine, &config), []);
-        let ping = crate::frame::hex::decode(
-            "ffffffffffff 020000000001 0800 45000020 00000000 40010000 0a000001 0a000002 \
-             08000000 00000000 00000000",
-        );
-        let ping = ping.expect("digits");
-        for _ in 0..3 {
-            wire.send(&ping);
-        }
-        while engine.turn() > 0 {}
+        send(&mut engine, &wire, PING, 60, 3);
         let expected = Met {
             rule: "list rule 1 (ping)".into(),
             line: 20,
             text: "log protocol icmp".into(),
             frames: 3,
-            bytes: 3 * ping.len() as u64,
+            bytes: 180,
             flows: vec!["from a protocol 1".into()],
         };
         assert_eq!(log.news(&engine, &config), [expected]);
         assert_eq!(log.news(&engine, &config), []);
+    }
+
+    /// A counter that was a rule's, and is another one's after two reloads, begins anew.
+    #[test]
+    fn a_rule_does_not_inherit_what_another_one_met() {
+        let config = parse("test", CONFIG).expect("valid");
+        let compiled = compile(&config, &Indices::new()).expect("compiled");
+        let mut indices = compiled.indices.clone();
+        let (mut engine, wire) = engine(compiled);
+        let mut log = RuleLog::default();
+        send(&mut engine, &wire, PING, 1400, 2);
+        assert_eq!(log.news(&engine, &config).len(), 1);
+        let (rest, _) = CONFIG.split_once("[[acl.rule]]").expect("rules");
+        let other = "[[acl.rule]]\naction = \"log\"\nethertype = \"arp\"\nsource = \"10.0.0.1\"\n";
+        let mut news = Vec::new();
+        for text in [rest.to_owned(), format!("{rest}{other}")] {
+            let config = parse("test", &text).expect("valid");
+            let compiled = compile(&config, &indices).expect("compiled");
+            indices = compiled.indices.clone();
+            engine.apply(compiled.rules).expect("applied");
+            send(&mut engine, &wire, ARP, 60, 3);
+            news = log.news(&engine, &config);
+        }
+        let met: Vec<_> = news.iter().map(|met| (met.frames, met.bytes)).collect();
+        assert_eq!(met, [(3, 180)]);
     }
 }

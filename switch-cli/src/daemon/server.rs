@@ -7,7 +7,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     acls, addresses, drops, flows, problem::Problem, switch::Switch, traces, view, view_qos,
@@ -17,6 +17,9 @@ use crate::api::{
     FdbFilter, NewFdbEntry, Reloaded, Removed,
     trace::{Dropped, Trace, TraceRequest},
 };
+
+/// The turn to trace frames.
+static TRACES: Semaphore = Semaphore::const_new(1);
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
 const WAITING: usize = 64;
@@ -50,7 +53,7 @@ impl Control {
         &self,
         closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
     ) -> Result<Json<T>, Problem> {
-        self.request(false, closure).await
+        self.ask(false, closure).await.map(Json)
     }
 
     /// The same after the devices' own counters have been read.
@@ -58,14 +61,14 @@ impl Control {
         &self,
         closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
     ) -> Result<Json<T>, Problem> {
-        self.request(true, closure).await
+        self.ask(true, closure).await.map(Json)
     }
 
-    async fn request<T: Serialize + Send + 'static>(
+    async fn ask<T: Send + 'static>(
         &self,
         with_devices: bool,
         closure: impl FnOnce(&mut Switch) -> Result<T, Problem> + Send + 'static,
-    ) -> Result<Json<T>, Problem> {
+    ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
         let call = Box::new(move |switch: &mut Switch| {
             // The client may have gone.
@@ -73,7 +76,7 @@ impl Control {
         });
         let request = Request::Call { with_devices, call };
         self.0.send(request).await.map_err(|_| Problem::ending())?;
-        answer.await.map_err(|_| Problem::ending())?.map(Json)
+        answer.await.map_err(|_| Problem::ending())?
     }
 }
 
@@ -208,9 +211,11 @@ async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>
         let help = r#"send {"from": "guest-a", "fields": {"tcp": 443}}"#;
         Problem::bad(format!("the body is not understood: {error}"), help)
     })?;
-    control
-        .call(move |switch| traces::trace(switch, &request))
-        .await
+    // One at a time, since each has a copy of the switch.
+    let turn = TRACES.acquire().await.map_err(|_| Problem::ending())?;
+    let copied = move |switch: &mut Switch| traces::copy(switch, &request);
+    let copied = control.ask(false, copied).await?;
+    traces::run(copied, turn).await.map(Json)
 }
 
 async fn security(State(control): State<Control>) -> Answer<Vec<crate::api::PortSecurity>> {

@@ -21,9 +21,10 @@ use super::{
     switch::Switch,
 };
 use crate::{
-    api::{FdbFilter, NewFdbEntry},
+    api::{FdbFilter, NewFdbEntry, trace::TraceRequest},
     client::{Client, render},
     failure::{Exit, Failure},
+    frame::pcap::MOST_FRAMES,
 };
 
 const CONFIG: &str = r#"
@@ -316,6 +317,35 @@ fn addresses_are_added_removed_and_flushed() {
     let failure = client.fdb_del("web", "52:54:00:00:00:01").unwrap_err();
     assert!(failure.message.contains("knows no"), "{failure}");
     assert_eq!(known(), 0);
+}
+
+/// The control task answers others while frames are traced, and a request has its bounds.
+#[test]
+fn traces_hold_nobody_up() {
+    let world = World::new();
+    let client = &world.client;
+    let request = |count: usize| TraceRequest {
+        from: "a".into(),
+        fields: None,
+        frames: vec!["ffffffffffff 020000000001 0806".into(); count],
+    };
+    assert_eq!(client.trace(&request(3)).unwrap().len(), 3);
+    let failure = client.trace(&request(MOST_FRAMES + 1)).unwrap_err();
+    assert!(failure.message.contains("more than 1000"), "{failure}");
+    thread::scope(|scope| {
+        let begun = Instant::now();
+        let traced = scope.spawn(move || {
+            assert_eq!(client.trace(&request(300)).unwrap().len(), 300);
+            begun.elapsed()
+        });
+        // By then it has been asked for.
+        thread::sleep(Duration::from_millis(50));
+        let asked = Instant::now();
+        world.get("/v1/ports");
+        let answered = asked.elapsed();
+        let traced = traced.join().unwrap();
+        assert!(answered * 2 < traced, "{answered:?} of {traced:?}");
+    });
 }
 
 #[test]

@@ -1,30 +1,27 @@
-//! From fields to bytes.
+//! From fields to a frame: what is not given, and the layer 2 header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use switch_core::{
     config::{Config, Membership, Port, Prefix},
+    limits::MAX_FRAME_SIZE,
     wire::{
         arp::ETHERTYPE_ARP,
         ethernet::Mac,
-        ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV6_SIZE, protocol},
+        ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
     },
 };
 
-use super::fields::{ArpKind, Fields, FragmentKind};
+use super::{
+    fields::{ArpKind, Fields},
+    packet::{arp, ipv4_packet, ipv6_packet},
+};
 
 /// Addresses of stations that nobody has told anything about.
 const SOMEBODY: Mac = Mac([2, 0, 0, 0, 0, 0x01]);
 const SOMEBODY_ELSE: Mac = Mac([2, 0, 0, 0, 0, 0x02]);
-/// Source port unless told otherwise: the first dynamic one (RFC 6335, 6).
-const SOURCE_PORT: u16 = 49_152;
 /// The shortest frame without FCS (802.3-2022, 4.4.2).
 const MIN_FRAME_SIZE: usize = 60;
-/// What nobody said where to goes there (RFC 863).
-const DISCARD: u16 = 9;
-const HOP_LIMIT: u8 = 64;
-/// Where a later fragment stands in its packet, in units of 8 bytes.
-const LATER_OFFSET: u16 = 185;
 
 /// What defaults are taken from.
 pub struct Known<'a> {
@@ -77,6 +74,7 @@ fn member(prefix: &Prefix) -> IpAddr {
 /// # Errors
 /// Says which field is wrong.
 pub fn build(fields: &Fields, from: &str, known: &Known<'_>) -> Result<Vec<u8>, String> {
+    check(fields)?;
     let port = known.port(from)?;
     let to = fields.to.as_deref().map(|to| known.port(to)).transpose()?;
     let mac = |key: &str, text: &Option<String>| {
@@ -108,6 +106,61 @@ pub fn build(fields: &Fields, from: &str, known: &Known<'_>) -> Result<Vec<u8>, 
     let wanted = usize::from(fields.size.unwrap_or(0)).max(MIN_FRAME_SIZE);
     bytes.resize(bytes.len().max(wanted), 0);
     Ok(bytes)
+}
+
+/// Refuses what would make another frame than is asked for: not only the command line gives fields.
+fn check(fields: &Fields) -> Result<(), String> {
+    let numbers = [
+        ("vlan", fields.vlan, 4095),
+        ("pcp", fields.pcp.map(u16::from), 7),
+        ("dscp", fields.dscp.map(u16::from), 63),
+        ("size", fields.size, MAX_FRAME_SIZE as u16),
+    ];
+    for (key, number, most) in numbers {
+        if let Some(number) = number.filter(|number| *number > most) {
+            return Err(format!("{key}: {number} is too large; use 0 to {most}"));
+        }
+    }
+    let kinds = [
+        ("tcp", fields.tcp.is_some()),
+        ("udp", fields.udp.is_some()),
+        ("icmp", fields.icmp.is_some()),
+        ("arp", fields.arp.is_some()),
+        ("protocol", fields.protocol.is_some()),
+        ("ethertype", fields.ethertype.is_some()),
+    ];
+    let mut kinds = kinds.iter().filter(|(_, given)| *given);
+    let kind = kinds.next().map_or("", |(key, _)| key);
+    if let Some((other, _)) = kinds.next() {
+        return Err(format!("{kind} and {other} exclude each other: give one"));
+    }
+    let has_ip = !["arp", "ethertype"].contains(&kind);
+    let has_ports = ["", "tcp", "udp"].contains(&kind);
+    let needs = [
+        (
+            "tcp-flags",
+            fields.tcp_flags.is_some(),
+            kind == "tcp",
+            "tcp",
+        ),
+        (
+            "src-port",
+            fields.src_port.is_some(),
+            has_ports,
+            "tcp or udp",
+        ),
+        ("dscp", fields.dscp.is_some(), has_ip, "an IP packet"),
+        (
+            "fragment",
+            fields.fragment.is_some(),
+            has_ip,
+            "an IP packet",
+        ),
+    ];
+    match needs.iter().find(|(_, given, fits, _)| *given && !fits) {
+        Some((key, _, _, what)) => Err(format!("{key} is of {what}, which this is not")),
+        None => Ok(()),
+    }
 }
 
 /// The tag that it carries: what is asked for, or the first that the port knows where it takes no
@@ -175,180 +228,12 @@ fn payload(
     }
 }
 
-fn arp(kind: ArpKind, mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    let operation = match kind {
-        ArpKind::Request => 1,
-        ArpKind::Reply => 2,
-    };
-    let start = [0, 1, 8, 0, 6, 4, 0, operation];
-    [
-        &start[..],
-        &mac.0,
-        &sender.octets(),
-        &[0; 6],
-        &target.octets(),
-    ]
-    .concat()
-}
-
-/// The IP protocol, and its header with some payload.
-fn transport(fields: &Fields, icmp: u8) -> Result<(u8, Vec<u8>), String> {
-    let source = fields.src_port.unwrap_or(SOURCE_PORT).to_be_bytes();
-    let udp = |port: u16| {
-        // The length is that of the header alone.
-        let length = 8_u16.to_be_bytes();
-        (
-            protocol::UDP,
-            [source, port.to_be_bytes(), length, [0, 0]].concat(),
-        )
-    };
-    Ok(match fields {
-        Fields {
-            tcp: Some(port), ..
-        } => {
-            let flags = tcp_flags(fields.tcp_flags.as_deref().unwrap_or("syn"))?;
-            let mut header = [source, port.to_be_bytes()].concat();
-            header.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-            (protocol::TCP, header)
-        }
-        Fields {
-            udp: Some(port), ..
-        } => udp(*port),
-        Fields {
-            icmp: Some(kind), ..
-        } => {
-            // An echo request has another number there (RFC 4443, 4.1).
-            let is_v6 = icmp == protocol::ICMPV6;
-            let kind = if is_v6 && *kind == 8 { 128 } else { *kind };
-            (icmp, vec![kind, 0, 0, 0, 0, 1, 0, 1])
-        }
-        Fields {
-            protocol: Some(number),
-            ..
-        } => (*number, Vec::new()),
-        _ => udp(DISCARD),
-    })
-}
-
-fn tcp_flags(text: &str) -> Result<u8, String> {
-    const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
-    let mut flags = 0;
-    for word in text
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-    {
-        let bit = NAMES.iter().position(|name| *name == word);
-        let bit =
-            bit.ok_or_else(|| format!("tcp-flags: {word:?} is none of {}", NAMES.join(", ")))?;
-        flags |= 1 << bit;
-    }
-    Ok(flags)
-}
-
-fn ipv4_packet(fields: &Fields, from: Ipv4Addr, to: Ipv4Addr) -> Result<Vec<u8>, String> {
-    let (number, mut body) = transport(fields, protocol::ICMP)?;
-    let fragment: u16 = match fields.fragment {
-        None => 0,
-        // More fragments (RFC 791, 3.1).
-        Some(FragmentKind::First) => 0x2000,
-        Some(FragmentKind::Later) => LATER_OFFSET,
-    };
-    let (source, destination) = (from.octets(), to.octets());
-    seal(
-        &mut body,
-        number,
-        &[&source[..], &destination].concat(),
-        fields.fragment,
-    );
-    let length = 20 + body.len() as u16;
-    let mut header = vec![0x45, fields.dscp.unwrap_or(0) << 2];
-    header.extend(length.to_be_bytes());
-    header.extend([0, 0]);
-    header.extend(fragment.to_be_bytes());
-    header.extend([HOP_LIMIT, number, 0, 0]);
-    header.extend(source);
-    header.extend(destination);
-    let sum = checksum(&[&header]).to_be_bytes();
-    header[10..12].copy_from_slice(&sum);
-    Ok([header, body].concat())
-}
-
-fn ipv6_packet(fields: &Fields, from: Ipv6Addr, to: Ipv6Addr) -> Result<Vec<u8>, String> {
-    let (number, mut body) = transport(fields, protocol::ICMPV6)?;
-    let (source, destination) = (from.octets(), to.octets());
-    seal(
-        &mut body,
-        number,
-        &[&source[..], &destination].concat(),
-        fields.fragment,
-    );
-    let offset: u16 = match fields.fragment {
-        None => 0,
-        // More fragments (RFC 8200, 4.5).
-        Some(FragmentKind::First) => 1,
-        Some(FragmentKind::Later) => LATER_OFFSET << 3,
-    };
-    let mut next = number;
-    if fields.fragment.is_some() {
-        let mut header = vec![number, 0];
-        header.extend(offset.to_be_bytes());
-        header.extend([0, 0, 0, 1]);
-        body = [header, body].concat();
-        next = protocol::FRAGMENT;
-    }
-    let mut header = Vec::with_capacity(IPV6_SIZE + body.len());
-    let first_word = 6_u32 << 28 | u32::from(fields.dscp.unwrap_or(0)) << 22;
-    header.extend(first_word.to_be_bytes());
-    header.extend((body.len() as u16).to_be_bytes());
-    header.extend([next, HOP_LIMIT]);
-    header.extend(source);
-    header.extend(destination);
-    Ok([header, body].concat())
-}
-
-/// Writes the checksum of a whole packet's transport header, so that a receiver would take it.
-fn seal(body: &mut [u8], number: u8, addresses: &[u8], fragment: Option<FragmentKind>) {
-    let at = match number {
-        protocol::TCP => 16,
-        protocol::UDP => 6,
-        protocol::ICMP | protocol::ICMPV6 => 2,
-        _ => return,
-    };
-    if fragment.is_some() || body.len() < at + 2 {
-        return;
-    }
-    let length = (body.len() as u32).to_be_bytes();
-    let pseudo = [addresses, &length, &[0, 0, 0, number]].concat();
-    // ICMP's covers itself alone (RFC 792).
-    let parts: [&[u8]; 2] = [
-        if number == protocol::ICMP {
-            &[]
-        } else {
-            &pseudo
-        },
-        body,
-    ];
-    let sum = checksum(&parts).to_be_bytes();
-    body[at..at + 2].copy_from_slice(&sum);
-}
-
-/// The Internet checksum (RFC 1071) of parts of even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let sum: u32 = words
-        .map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low)))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
-}
-
 #[cfg(test)]
 mod tests {
     use switch_core::config::parse;
 
     use super::*;
-    use crate::frame::text::line;
+    use crate::frame::{packet::checksum, text::line};
 
     const CONFIG: &str = r#"
 [[network]]
@@ -477,6 +362,45 @@ port = "b"
         );
         check("a", "tcp = 1\ntcp_flags = \"syn,ick\"", "\"ick\"");
         check("a", "ethertype = \"x\"", "0x88cc");
+    }
+
+    /// What would be silently cut off, or left out, would be another frame than was asked for.
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let check = |fields: &str, expected: &str| {
+            assert_eq!(frame("a", fields).expect_err(fields), expected);
+        };
+        check("vlan = 4096", "vlan: 4096 is too large; use 0 to 4095");
+        check("pcp = 8", "pcp: 8 is too large; use 0 to 7");
+        check("dscp = 64", "dscp: 64 is too large; use 0 to 63");
+        check("size = 9217", "size: 9217 is too large; use 0 to 9216");
+        check(
+            "tcp = 1\nudp = 1",
+            "tcp and udp exclude each other: give one",
+        );
+        check(
+            "arp = \"reply\"\nethertype = \"0x88cc\"",
+            "arp and ethertype exclude each other: give one",
+        );
+        let ports = "src-port is of tcp or udp, which this is not";
+        check("icmp = 8\nsrc_port = 9", ports);
+        check("protocol = 47\nsrc_port = 9", ports);
+        let flags = "tcp-flags is of tcp, which this is not";
+        check("tcp_flags = \"syn\"", flags);
+        check(
+            "arp = \"request\"\ndscp = 1",
+            "dscp is of an IP packet, which this is not",
+        );
+        check(
+            "ethertype = \"0x88cc\"\nfragment = \"first\"",
+            "fragment is of an IP packet, which this is not",
+        );
+        let largest = "vlan = 4095\npcp = 7\ndscp = 63\nsize = 9216\nsrc_port = 1";
+        let said = frame("a", largest).expect("a frame");
+        assert!(
+            said.contains("VLAN 4095 PCP 7") && said.contains("DSCP 63, 9216"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod build;
 pub mod fields;
 pub mod hex;
+mod packet;
 pub mod pcap;
 pub mod text;

@@ -55,7 +55,8 @@ pub fn frames(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
             ));
         }
         if frames.len() == MOST_FRAMES {
-            return Err(format!("it has more than {MOST_FRAMES} frames"));
+            let text = "take them in parts (editcap -c)";
+            return Err(format!("it has more than {MOST_FRAMES} frames; {text}"));
         }
         frames.push(frame.to_vec());
         rest = behind;

@@ -12,7 +12,7 @@ use crate::{
     api::trace::{Trace, TraceRequest},
     daemon::settings,
     failure::Failure,
-    frame::{build::Known, build::build, hex},
+    frame::{build::Known, build::build, hex, pcap::MOST_FRAMES},
 };
 
 /// A switch that is only a file.
@@ -40,6 +40,12 @@ impl Offline {
             compiled,
             file,
         })
+    }
+
+    /// The names of the ports, in the order of the file.
+    pub fn ports(&self) -> Vec<String> {
+        let ports = self.config.ports.iter();
+        ports.map(|port| port.name.to_string()).collect()
     }
 
     /// What would become of frames, one after the other.
@@ -74,8 +80,13 @@ impl Offline {
 /// The frames that a request is about.
 ///
 /// # Errors
-/// Says which field is wrong, or what is no hexadecimal digit.
+/// Says which field is wrong, what is no hexadecimal digit, or that there are too many.
 pub fn frames(request: &TraceRequest, known: &Known<'_>) -> Result<Vec<Vec<u8>>, String> {
+    if request.frames.len() > MOST_FRAMES {
+        return Err(format!(
+            "more than {MOST_FRAMES} frames: ask about them in parts"
+        ));
+    }
     if request.frames.is_empty() {
         let fields = request.fields.clone().unwrap_or_default();
         return Ok(vec![build(&fields, &request.from, known)?]);
@@ -199,7 +210,9 @@ default = "allow"
         const TESTS: &str = include_str!("../../../examples/policy-tests.toml");
         let switch = offline(POLICY);
         let run = |tests: &str| {
-            let results = verdicts::run("policy-tests.toml", tests, |it| switch.trace(it));
+            let results = verdicts::run("policy-tests.toml", tests, &switch.ports(), |it| {
+                switch.trace(it)
+            });
             results.expect("understood")
         };
         let results = run(TESTS);
@@ -226,5 +239,6 @@ default = "allow"
         check("c", &[], "no port \"c\"");
         check("c", &["00"], "no port \"c\"");
         check("a", &["0x"], "'x'");
+        check("a", &["00"; MOST_FRAMES + 1], "more than 1000 frames");
     }
 }

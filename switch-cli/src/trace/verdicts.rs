@@ -70,13 +70,15 @@ pub struct Tested {
     pub found: String,
 }
 
-/// Runs the tests of a file, given as its text; `trace` says what would become of a frame.
+/// Runs the tests of a file, given as its text, for a switch with these ports; `trace` says what
+/// would become of a frame.
 ///
 /// # Errors
-/// When the file is not understood, or a frame cannot be traced.
+/// When the file is not understood or has no test, or a test makes no sense.
 pub fn run(
     file: &str,
     text: &str,
+    ports: &[String],
     mut trace: impl FnMut(&TraceRequest) -> Result<Vec<Trace>, Failure>,
 ) -> Result<Vec<Tested>, Failure> {
     let parsed: File = toml::from_str(text)
@@ -85,6 +87,10 @@ pub fn run(
         let before = text.as_bytes().iter().take(case.span().start);
         before.filter(|byte| **byte == b'\n').count() + 1
     };
+    if parsed.tests.is_empty() {
+        let error = format!("{file} has no test: each begins with [[test]]");
+        return Err(Failure::failed(error));
+    }
     let mut results = Vec::new();
     for case in &parsed.tests {
         let line = line(case);
@@ -98,10 +104,23 @@ pub fn run(
             message: format!("{file}:{line}: {}: {}", case.name, failure.message),
             ..failure
         };
+        check(case, ports).map_err(|error| in_file(Failure::failed(error)))?;
         let traces = trace(&request).map_err(in_file)?;
         results.extend(traces.iter().map(|trace| judge(case, line, trace)));
     }
     Ok(results)
+}
+
+/// Refuses what nobody looks at: a test of it would pass whatever the switch does.
+fn check(case: &Case, ports: &[String]) -> Result<(), String> {
+    if let Some(port) = case.port.as_ref().filter(|port| !ports.contains(port)) {
+        return Err(format!("there is no port {port:?}"));
+    }
+    if case.hex.is_some() && case.frame != Fields::default() {
+        let help = "leave `frame` out; `port` names where it should leave";
+        return Err(format!("`hex` is the whole frame: {help}"));
+    }
+    Ok(())
 }
 
 /// Compares what is expected with what was found.
@@ -255,7 +274,9 @@ protocol = "icmp"
 
     fn test(text: &str) -> Result<Vec<Tested>, Failure> {
         let switch = offline(SWITCH);
-        run("policy.toml", text, |request| switch.trace(request))
+        run("policy.toml", text, &switch.ports(), |request| {
+            switch.trace(request)
+        })
     }
 
     /// Whether a test passes, and what it has found.
@@ -346,6 +367,16 @@ protocol = "icmp"
             &format!("{start}frame.src_mac = \"x\""),
             &["policy.toml:1: t", "src-mac"],
         );
+        // Nothing leaves by a port that is not there: that must not be taken for a verdict.
+        check(
+            &format!("{start}port = \"bb\""),
+            &["policy.toml:1: t", "no port \"bb\""],
+        );
+        check(
+            &format!("{start}hex = \"00\"\nframe.tcp = 3"),
+            &["policy.toml:1: t", "leave `frame` out"],
+        );
+        check("", &["policy.toml has no test", "[[test]]"]);
         check("[[tests]]", &["policy.toml", "tests"]);
         check(
             "[[test]]\nname = \"t\"\nfrom = \"a\"\nexpect = \"maybe\"",
