@@ -16,7 +16,7 @@ use std::{
         unix::fs::OpenOptionsExt as _,
     },
     process::Child,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use libbpf_rs::libbpf_sys::{
@@ -199,6 +199,17 @@ pub struct Received {
     pub length: usize,
     /// TPID and TCI of the outermost tag, which the kernel keeps beside the frame.
     pub tag: Option<(u16, u16)>,
+    /// When the kernel had it, for a socket that [asks](stamp).
+    pub stamp: Option<SystemTime>,
+}
+
+/// Lets a socket know when the kernel had each frame: when it came out of the device's driver, and
+/// not when the program got to run.
+///
+/// # Errors
+/// What the kernel said.
+pub fn stamp(socket: &OwnedFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
 /// Takes one frame out of a packet socket, if there is one.
@@ -209,7 +220,7 @@ pub struct Received {
 /// # Panics
 /// When the frame is longer than the buffer.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-    // Room for the one message that the socket asks for, aligned as cmsghdr is.
+    // Room for the messages that the socket asks for, aligned as cmsghdr is.
     let mut control = [0u64; 16];
     let mut vector = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -234,7 +245,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<R
         }
         let length = length as usize;
         assert!(length <= buffer.len(), "a frame of {length} bytes");
-        let mut tag = None;
+        let (mut tag, mut stamp) = (None, None);
         let mut message = libc::CMSG_FIRSTHDR(&raw const header);
         while !message.is_null() {
             let kind = ((*message).cmsg_level, (*message).cmsg_type);
@@ -244,9 +255,16 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<R
                     .read_unaligned();
                 tag = tag_of(&data);
             }
+            if kind == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+                let time: libc::timespec = libc::CMSG_DATA(message)
+                    .cast::<libc::timespec>()
+                    .read_unaligned();
+                let time = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+                stamp = Some(SystemTime::UNIX_EPOCH + time);
+            }
             message = libc::CMSG_NXTHDR(&raw const header, message);
         }
-        Ok(Some(Received { length, tag }))
+        Ok(Some(Received { length, tag, stamp }))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     process::Stdio,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
@@ -283,6 +283,42 @@ impl Wire {
         }
     }
 
+    /// Makes a socket that knows when the kernel had each frame, for
+    /// [`find_stamped`](Self::find_stamped).
+    #[must_use]
+    #[track_caller]
+    pub fn stamped(self) -> Self {
+        sys::stamp(&self.socket).expect("time stamps");
+        self
+    }
+
+    /// As [`find`](Self::find), with when the kernel had the frame.
+    #[must_use]
+    #[track_caller]
+    pub fn find_stamped(
+        &self,
+        timeout: Duration,
+        is_right: impl Fn(&[u8]) -> bool,
+    ) -> Option<(Vec<u8>, SystemTime)> {
+        let mut buffer = vec![0; LONGEST];
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.take_stamped(&mut buffer) {
+                Some((frame, stamp)) if is_right(&frame) => {
+                    return Some((frame, stamp.expect("a stamp: see `stamped`")));
+                }
+                Some(_) => {}
+                None => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    sys::wait_readable(&[self.socket.as_fd()], left).expect("poll");
+                }
+            }
+        }
+    }
+
     /// Forgets all frames that have come in so far.
     #[track_caller]
     pub fn clear(&self) {
@@ -316,6 +352,12 @@ impl Wire {
     /// A frame that has come in, with the outermost tag back where it was on the wire.
     #[track_caller]
     fn take(&self, buffer: &mut [u8]) -> Option<Vec<u8>> {
+        self.take_stamped(buffer).map(|(frame, _)| frame)
+    }
+
+    /// The same, with when the kernel had it, if the socket asks.
+    #[track_caller]
+    fn take_stamped(&self, buffer: &mut [u8]) -> Option<(Vec<u8>, Option<SystemTime>)> {
         let received = match sys::receive(self.socket.as_fd(), buffer) {
             // Said once each time that the device goes down.
             Err(error) if error.kind() == io::ErrorKind::NetworkDown => None,
@@ -326,7 +368,7 @@ impl Wire {
             let tag = tpid.to_be_bytes().into_iter().chain(tci.to_be_bytes());
             frame.splice(12..12, tag);
         }
-        Some(frame)
+        Some((frame, received.stamp))
     }
 }
 
