@@ -23,13 +23,13 @@ use shunt_tests::{
     traffic::{BROADCAST, Frame, Mac, Wire, text_of},
     world::{Guest, World},
 };
+use switch_core::limits::FLOWS_PER_WORKER;
 
 /// The core of all senders, on which the kernel also receives what they send.
 const SENDER_CORE: usize = 0;
-/// Flows that a worker's table holds (`FLOWS` of the engine's limits).
-const TABLE: u64 = 16_384;
-/// Frames of the flood, each of a flow or from an address that was never seen before.
-const FLOOD: u64 = 100 * TABLE;
+/// Frames of the flood, each of a flow or from an address that was never seen before: a hundred
+/// times what the flow table holds.
+const FLOOD: u64 = 100 * FLOWS_PER_WORKER as u64;
 /// Turns with the flood, each beside one without.
 const TURNS: u64 = 4;
 /// The flood's rate as a part of the pair's: both together are less than a sender can make.
