@@ -53,9 +53,9 @@ fn forward(mut worker: Worker) {
     worker.check();
 }
 
-/// A worker whose ingress port has a thousand rules, a guard and a policer.
-fn policed(flows: usize) -> Worker {
-    let mut worker = Worker::new(&Workload::with_policy(flows), Spacing::Packed);
+/// A worker whose ingress port has so many rules, a guard and a policer.
+fn policed(flows: usize, rules: usize) -> Worker {
+    let mut worker = Worker::new(&Workload::with_policy(flows, rules), Spacing::Packed);
     if flows <= FRAMES / 2 {
         // Known flows are asked for, and what an unknown one costs is another case.
         for _ in 0..2 * flows.div_ceil(BURST) {
@@ -66,11 +66,14 @@ fn policed(flows: usize) -> Worker {
     worker
 }
 
-// Cached: all flows are known. Miss: each frame is the first of its flow.
+// Cached: all flows are known, of 1000 rules. Miss: each frame is the first of its flow; the number
+// of rules must matter little.
 #[library_benchmark(config = only("worker::Worker::forward"), setup = policed)]
-#[bench::cached_64(64)]
-#[bench::cached_1024(1024)]
-#[bench::miss(FRAMES)]
+#[bench::cached_64(64, 1000)]
+#[bench::cached_1024(1024, 1000)]
+#[bench::miss(FRAMES, 1000)]
+#[bench::miss_10_rules(FRAMES, 10)]
+#[bench::miss_10000_rules(FRAMES, 10_000)]
 fn policy(mut worker: Worker) {
     for _ in 0..FRAMES / BURST {
         worker.fill();

@@ -35,7 +35,7 @@ pub fn benches(criterion: &mut Criterion) {
     // frame is the first of its flow.
     let mut group = kit::group(criterion, "policy");
     for flows in [1, 64, 1024, 1 << 20] {
-        let mut worker = Worker::new(&Workload::with_policy(flows), Spacing::Packed);
+        let mut worker = Worker::new(&Workload::with_policy(flows, 1000), Spacing::Packed);
         group.bench_function(BenchmarkId::new("flows", flows), |bencher| {
             kit::time(bencher, &mut worker, BURST, Worker::fill, Worker::turn);
         });

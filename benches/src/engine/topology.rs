@@ -140,12 +140,12 @@ pub fn snapshot() -> Snapshot {
     }
 }
 
-/// The same switch, with policy on port 0.
+/// The same switch, with policy on port 0: so many rules, a guard and a policer.
 ///
 /// # Panics
 /// When the configuration has mistakes.
-pub fn snapshot_with_policy() -> Snapshot {
-    let file = policy_file();
+pub fn snapshot_with_policy(rules: usize) -> Snapshot {
+    let file = policy_file(rules);
     let config = parse("policy.toml", &file).unwrap_or_else(|report| panic!("{report}"));
     let compiled = compile(&config, &Indices::new()).expect("compiled");
     for port in 0..PORTS {
@@ -159,8 +159,8 @@ pub fn snapshot_with_policy() -> Snapshot {
     }
 }
 
-/// A thousand rules, of which the last is about the frames.
-fn policy_file() -> String {
+/// So many rules, of which the last is about the frames.
+fn policy_file(rules: usize) -> String {
     let mut file = format!("[[network]]\nname = \"web\"\nvlan = {VID_BITS}\n");
     for port in 0..PORTS {
         let network = if is_access(port) {
@@ -179,7 +179,7 @@ fn policy_file() -> String {
         }
     }
     file += "[[policer]]\nname = \"limit\"\nrate = \"100 Gbit/s\"\nburst = \"64 MiB\"\n";
-    file + &rules::list("rules", "10.1.0.0/16", 53)
+    file + &rules::list("rules", rules, "10.1.0.0/16", 53)
 }
 
 fn is_access(port: usize) -> bool {

@@ -60,10 +60,10 @@ impl Worker {
         let mut entries = Entries::default();
         let (snapshot, flows) = match workload.policy {
             Policy::None => (topology::snapshot(), None),
-            Policy::Full => {
+            Policy::Rules(rules) => {
                 let flows = FlowTable::new(FLOWS_PER_WORKER, HASH_KEY);
                 entries.make_shortcuts(&flows);
-                (topology::snapshot_with_policy(), Some(flows))
+                (topology::snapshot_with_policy(rules), Some(flows))
             }
         };
         let worker = Self {
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn policy_lets_all_frames_pass_and_knows_their_flows() {
         for flows in [64, 40 * BURST] {
-            let mut worker = Worker::new(&Workload::with_policy(flows), Spacing::Packed);
+            let mut worker = Worker::new(&Workload::with_policy(flows, 1000), Spacing::Packed);
             for _ in 0..40 {
                 worker.fill();
                 worker.turn();

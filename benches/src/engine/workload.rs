@@ -33,8 +33,8 @@ pub enum Policy {
     /// Nothing: the bare switch.
     #[default]
     None,
-    /// A list of a thousand rules, a guard of addresses and a policer where frames come in.
-    Full,
+    /// A list of so many rules, a guard of addresses and a policer where frames come in.
+    Rules(usize),
 }
 
 impl Workload {
@@ -67,13 +67,13 @@ impl Workload {
         Self { kind, ..self }
     }
 
-    /// So many flows of UDP from a guest, whose port has policy, to 64 stations: those to one
-    /// station differ in their ports.
+    /// So many flows of UDP from a guest, whose port has policy with so many rules, to 64 stations:
+    /// those to one station differ in their ports.
     #[must_use]
-    pub fn with_policy(flows: usize) -> Self {
+    pub fn with_policy(flows: usize, rules: usize) -> Self {
         Self {
             flows,
-            policy: Policy::Full,
+            policy: Policy::Rules(rules),
             ..Self::of_flows(POLICED_PAIRS)
         }
     }
@@ -103,7 +103,7 @@ impl Workload {
         assert!(flow < self.flows);
         let flow = match self.policy {
             Policy::None => flow,
-            Policy::Full => flow % POLICED_PAIRS,
+            Policy::Rules(_) => flow % POLICED_PAIRS,
         };
         assert!(flow < sources * destinations, "a pair for each flow");
         let (round, source) = (flow / sources, flow % sources);
@@ -111,7 +111,7 @@ impl Workload {
         let source = match self.policy {
             Policy::None => source,
             // A guest with one address.
-            Policy::Full => 0,
+            Policy::Rules(_) => 0,
         };
         (
             station(self.kind.ingress(), source),
@@ -139,7 +139,7 @@ impl Workload {
     pub fn frame(&self, flow: usize) -> Vec<u8> {
         let (source, destination) = self.addresses(flow);
         let mut frame = [&destination.0[..], &source.0, self.kind.behind_addresses()].concat();
-        if self.policy == Policy::Full {
+        if self.policy != Policy::None {
             frame.extend(self.udp(flow));
         }
         assert!(frame.len() <= self.frame_size, "too short for its header");
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn flows_with_policy_are_different_frames_of_few_addresses() {
-        let workload = Workload::with_policy(10_000);
+        let workload = Workload::with_policy(10_000, 10);
         let frames: HashSet<_> = (0..10_000).map(|flow| workload.frame(flow)).collect();
         assert_eq!(frames.len(), 10_000);
         assert_eq!((workload.sources(), workload.destinations()), (64, 64));

@@ -4,7 +4,7 @@
 use super::case::Set;
 use crate::wire::{
     arp::Arp,
-    ethernet::Mac,
+    ethernet::{Mac, PackedMac},
     ip::{Fragment, protocol},
     layer2::Layer2,
     nd::{NeighbourDiscovery, kind},
@@ -71,8 +71,9 @@ impl Guard {
     ///
     /// # Errors
     /// When it may not.
+    #[inline(always)]
     pub fn check(&self, header: &Layer2, packet: &Packet, payload: &[u8]) -> Result<(), Refused> {
-        if self.no_bpdus && BPDU_ADDRESSES.contains(&header.destination) {
+        if self.no_bpdus && header.destination.is_group() && is_bpdu(header.destination) {
             return Err(Refused::Bpdu);
         }
         self.mac(header.source)?;
@@ -80,7 +81,7 @@ impl Guard {
             Family::Other => Ok(()),
             Family::Arp => {
                 let arp = Arp::parse(payload)?;
-                self.mac(arp.sender_mac)?;
+                self.mac(arp.sender_mac.into())?;
                 // 0.0.0.0 is the sender of a probe, which claims nothing (RFC 5227, 1.1).
                 self.address(packet, packet.source, packet.source == 0)
             }
@@ -96,14 +97,19 @@ impl Guard {
         }
     }
 
-    fn mac(&self, mac: Mac) -> Result<(), Refused> {
-        match &self.macs {
-            Some(macs) if !macs.contains(&mac) => Err(Refused::Mac),
-            _ => Ok(()),
+    #[inline]
+    fn mac(&self, mac: PackedMac) -> Result<(), Refused> {
+        let Some(macs) = &self.macs else {
+            return Ok(());
+        };
+        match macs.iter().any(|own| PackedMac::from(*own) == mac) {
+            true => Ok(()),
+            false => Err(Refused::Mac),
         }
     }
 
     /// Whether an address is one of the port's, or what `excepted` is about.
+    #[inline(always)]
     fn address(&self, packet: &Packet, address: u128, excepted: bool) -> Result<(), Refused> {
         let Some((ipv4, ipv6)) = &self.addresses else {
             return Ok(());
@@ -121,6 +127,7 @@ impl Guard {
 
     /// The link-local address that follows from one of the port's MAC addresses (RFC 4291,
     /// appendix A): every station has one, whoever gives it others.
+    #[inline(never)]
     fn is_link_local(&self, address: u128) -> bool {
         let macs = self.macs.as_deref().unwrap_or_default();
         macs.iter().any(|mac| {
@@ -131,6 +138,7 @@ impl Guard {
         })
     }
 
+    #[inline(always)]
     fn services(&self, packet: &Packet) -> Result<(), Refused> {
         let Some(transport) = packet.transport else {
             return Ok(());
@@ -158,6 +166,7 @@ impl Guard {
 
     /// Checks what a message of neighbour discovery claims; whether the packet is one that a host
     /// sends before it has an address.
+    #[inline(never)]
     fn neighbour_discovery(&self, packet: &Packet, payload: &[u8]) -> Result<bool, Refused> {
         let transport = packet
             .transport
@@ -178,7 +187,7 @@ impl Guard {
         let message = NeighbourDiscovery::parse(message.unwrap_or_default())?;
         let message = message.ok_or(Refused::Malformed)?;
         for mac in message.source_mac.into_iter().chain(message.target_mac) {
-            self.mac(mac)?;
+            self.mac(mac.into())?;
         }
         // An answer claims its target, and so does a question without a sender: that is how a host
         // finds out whether an address is free (RFC 4862, 5.4).
@@ -192,7 +201,14 @@ impl Guard {
     }
 }
 
+/// Whether a frame goes where bridges tell each other about the spanning tree.
+#[inline(never)]
+fn is_bpdu(destination: PackedMac) -> bool {
+    BPDU_ADDRESSES.contains(&destination.into())
+}
+
 /// A DHCP client that has no address yet.
+#[inline]
 fn asks_for_address(packet: &Packet) -> bool {
     let ports = packet
         .transport

@@ -129,16 +129,6 @@ impl Key {
         self.0[field as usize]
     }
 
-    /// The field at this place.
-    ///
-    /// # Panics
-    /// When there is no such field.
-    #[must_use]
-    #[inline]
-    pub(super) fn at(&self, place: usize) -> u64 {
-        self.0[place]
-    }
-
     /// Sets one field.
     #[inline]
     pub fn set(&mut self, field: Field, value: u64) {

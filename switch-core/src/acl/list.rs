@@ -1,10 +1,11 @@
 //! An access control list, compiled: rules in order, of which the first that allows or denies
 //! decides; rules that count are passed through on the way.
 
-use arrayvec::ArrayVec;
+use std::ops::Deref;
 
 use super::{
     case::{self, Case, Test},
+    checks::Checks,
     key::Key,
     pack::Packed,
     tree::{Classifier, Cost},
@@ -47,7 +48,57 @@ pub struct Rule {
 pub const MOST_HITS: usize = MAX_COUNT_RULES + 1;
 
 /// Counters to add a frame to: of a port's and of a network's list.
-pub type Hits = ArrayVec<u32, { 2 * MOST_HITS }>;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hits {
+    count: usize,
+    /// Behind the last all are 0, so that the first few are copied without asking for their count.
+    counters: [u32; 2 * MOST_HITS],
+}
+
+impl Hits {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            count: 0,
+            counters: [0; 2 * MOST_HITS],
+        }
+    }
+
+    /// Adds one.
+    ///
+    /// # Panics
+    /// When there are more than two lists can add.
+    #[inline]
+    pub fn push(&mut self, counter: u32) {
+        self.counters[self.count] = counter;
+        self.count += 1;
+    }
+
+    /// The first so many, with 0 where there are fewer; none where there are more.
+    #[must_use]
+    #[inline]
+    pub fn first<const N: usize>(&self) -> Option<[u32; N]> {
+        self.counters
+            .first_chunk()
+            .copied()
+            .filter(|_| self.count <= N)
+    }
+}
+
+impl Default for Hits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for Hits {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.counters[..self.count]
+    }
+}
 
 /// A compiled list.
 #[derive(Clone, Debug)]
@@ -56,6 +107,7 @@ pub struct List {
     /// The cases of rules that allow or deny, and of those that count.
     deciding: Box<[Case]>,
     counting: Box<[Case]>,
+    counted: Checks,
     rules: Box<[(Action, u32)]>,
     default: (Action, u32),
     mask: Packed,
@@ -90,6 +142,7 @@ impl List {
         Self {
             classifier: Classifier::new(deciding.clone()),
             deciding: deciding.into(),
+            counted: Checks::new(&counting),
             counting: counting.into(),
             rules: rules.iter().map(|rule| (rule.action, rule.hit)).collect(),
             default: (default, default_hit),
@@ -111,23 +164,37 @@ impl List {
     }
 
     /// Whether a frame may pass; adds the counters of the rules that it met.
-    #[inline]
-    pub fn allows(&self, key: &Key, hits: &mut Hits) -> bool {
-        self.conclude(key, self.classifier.first_match(key), hits)
+    #[inline(never)]
+    pub fn allows(&self, key: &Packed, hits: &mut Hits) -> bool {
+        let rule = self.classifier.first_match(key);
+        let counted = |case| self.counted.hold(case, key);
+        self.conclude(rule, self.counted.rules(), counted, hits)
     }
 
     /// The reference of [`allows`](Self::allows): looks at every rule.
     pub fn allows_by_looking_at_each(&self, key: &Key, hits: &mut Hits) -> bool {
-        self.conclude(key, case::first_match(&self.deciding, key), hits)
+        let rule = case::first_match(&self.deciding, key);
+        let counting = self.counting.iter().map(|case| case.rule);
+        let counted = |case: usize| self.counting[case].matches(key);
+        self.conclude(rule, counting, counted, hits)
     }
 
-    fn conclude(&self, key: &Key, rule: Option<u32>, hits: &mut Hits) -> bool {
+    /// What follows from the rule that decides and those that count, of which `counted` says by
+    /// their position whether the frame meets them.
+    #[inline]
+    fn conclude(
+        &self,
+        rule: Option<u32>,
+        counting: impl Iterator<Item = u32>,
+        counted: impl Fn(usize) -> bool,
+        hits: &mut Hits,
+    ) -> bool {
         let end = rule.unwrap_or(u32::MAX);
         let mut last = None;
-        for case in self.counting.iter().take_while(|case| case.rule < end) {
-            if last != Some(case.rule) && case.matches(key) {
-                last = Some(case.rule);
-                hits.push(self.rules[case.rule as usize].1);
+        for (case, rule) in counting.enumerate().take_while(|(_, rule)| *rule < end) {
+            if last != Some(rule) && counted(case) {
+                last = Some(rule);
+                hits.push(self.rules[rule as usize].1);
             }
         }
         let (action, hit) = rule.map_or(self.default, |rule| self.rules[rule as usize]);

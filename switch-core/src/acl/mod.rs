@@ -7,6 +7,7 @@
 //! table keeps.
 
 pub mod case;
+mod checks;
 pub mod guard;
 pub mod key;
 pub mod list;

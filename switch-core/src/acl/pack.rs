@@ -17,7 +17,7 @@ pub const WORDS: usize = 7;
 pub struct Packed(pub [u64; WORDS]);
 
 /// The word and the lowest bit of a field.
-const fn place(field: Field) -> (usize, u32) {
+pub(super) const fn place(field: Field) -> (usize, u32) {
     match field {
         Field::SourceHigh => (0, 0),
         Field::SourceLow => (1, 0),
@@ -38,15 +38,15 @@ const fn place(field: Field) -> (usize, u32) {
     }
 }
 
-/// The bits that a field takes.
-const fn bits(field: Field) -> u64 {
+/// The bits that a field takes, from the lowest on.
+pub(super) const fn bits(field: Field) -> u64 {
     u64::MAX >> field.largest().leading_zeros()
 }
 
 impl Packed {
     /// The packed key of a frame.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn new(network: NetworkIndex, header: &Layer2, packet: &Packet) -> Self {
         let transport = packet.transport.unwrap_or_default();
         let pcp = header.tag.map_or(0, |tag| u64::from(tag.tci().0 >> 13));
@@ -66,6 +66,16 @@ impl Packed {
                 | u64::from(packet.transport.is_some()) << 56
                 | pcp << 57,
         ])
+    }
+
+    /// These fields.
+    #[must_use]
+    pub fn of(key: &Key) -> Self {
+        let mut packed = Self::default();
+        for field in Field::ALL {
+            packed.add(field, key.get(field));
+        }
+        packed
     }
 
     /// The key, field by field.

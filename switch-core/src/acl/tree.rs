@@ -1,20 +1,23 @@
 //! The classifier: a decision tree over the fields, with short lists of cases at its leaves.
 //!
-//! An inner node compares one field with one number. Every case is in all the leaves whose region
-//! it touches, so a look-up walks one way down and tries the cases of one leaf. Cases that are wide
-//! where others are narrow would be in very many leaves: they are kept apart in trees of their own.
-//! A look-up visits all trees, at most [`MOST_TREES`]; depth and leaves are bounded when the tree
-//! is built, and [`Classifier::cost`] says what the worst frame costs.
+//! An inner node compares one field, where the packed key has it, with one number. Every case is
+//! in all the leaves whose region it touches, so a look-up walks one way down and tries the cases
+//! of one leaf. Cases that are wide where others are narrow would be in very many leaves: they are
+//! kept apart in trees of their own. A look-up visits all trees, at most [`MOST_TREES`]; depth and
+//! leaves are bounded when the tree is built, and [`Classifier::cost`] says what the worst frame
+//! costs.
 
 use std::sync::Arc;
 
 use super::{
     case::Case,
-    key::{Field, Key},
+    checks::Checks,
+    key::Field,
+    pack::{self, Packed, WORDS},
 };
 
 /// Cases of a leaf that are not split further.
-const LEAF: usize = 6;
+const LEAF: usize = 2;
 /// Most inner nodes on the way to a leaf.
 const MAX_DEPTH: usize = 32;
 /// Entries of leaves for each case, on average, before splitting ends.
@@ -33,14 +36,19 @@ struct Node {
     /// The first of two children: for numbers below it, and for the others. Of a leaf: the first
     /// entry.
     next: u32,
-    /// The field to compare, or [`LEAF_MARK`].
-    field: u32,
+    /// The word to compare, or [`LEAF_MARK`].
+    word: u16,
+    /// How far it is shifted to the left, so that the field has the upper bits. What is below them
+    /// does not matter, since a threshold has nothing there.
+    shift: u16,
     /// What to compare with. Of a leaf: how many entries it has.
     threshold: u64,
 }
 
-/// The `field` of a leaf.
-const LEAF_MARK: u32 = Field::COUNT as u32;
+const _: () = assert!(size_of::<Node>() == 16);
+
+/// The `word` of a leaf: there is no such word.
+const LEAF_MARK: u16 = WORDS as u16;
 
 /// The largest work that a frame can cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,16 +60,16 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// A case at a leaf costs about as much as four comparisons.
+    /// A case at a leaf costs about as much as two comparisons.
     fn weight(self) -> usize {
-        self.comparisons + 4 * self.cases
+        self.comparisons + 2 * self.cases
     }
 }
 
 /// The compiled form of a list of cases.
 #[derive(Clone, Debug)]
 pub struct Classifier {
-    cases: Arc<[Case]>,
+    checks: Arc<Checks>,
     nodes: Box<[Node]>,
     /// Cases of the leaves, those of the first rules first.
     entries: Box<[u32]>,
@@ -76,15 +84,15 @@ impl Classifier {
     #[must_use]
     pub fn new(mut cases: Vec<Case>) -> Self {
         cases.sort_by_key(|case| case.rule);
-        let cases: Arc<[Case]> = cases.into();
+        let checks = Arc::new(Checks::new(&cases));
         let boxes: Vec<Bounds> = cases.iter().map(Bounds::of).collect();
-        let built = GROUPINGS.map(|shapes| Self::grouped(&cases, &boxes, shapes));
+        let built = GROUPINGS.map(|shapes| Self::grouped(&checks, &boxes, shapes));
         let cheapest = built.into_iter().min_by_key(|built| built.cost.weight());
         cheapest.expect("there is a way to group")
     }
 
     /// A tree for each group of cases that are narrow in the same of these fields.
-    fn grouped(cases: &Arc<[Case]>, boxes: &[Bounds], shapes: usize) -> Self {
+    fn grouped(checks: &Arc<Checks>, boxes: &[Bounds], shapes: usize) -> Self {
         let mut groups: [Vec<u32>; MOST_TREES] = Default::default();
         for (index, bounds) in boxes.iter().enumerate() {
             groups[bounds.shape() & shapes].push(index as u32);
@@ -106,7 +114,7 @@ impl Classifier {
             let worst = builder.build(root, group, &place);
             cost.comparisons += worst.comparisons;
             cost.cases += worst.cases;
-            roots.push((root, cases[group[0] as usize].rule));
+            roots.push((root, checks.rule(group[0] as usize)));
         }
         roots.sort_by_key(|(_, first)| *first);
         let Builder { nodes, entries, .. } = builder;
@@ -115,14 +123,14 @@ impl Classifier {
             entries: entries.into(),
             roots: roots.into(),
             cost,
-            cases: Arc::clone(cases),
+            checks: Arc::clone(checks),
         }
     }
 
     /// The first rule that a frame belongs to.
     #[must_use]
     #[inline]
-    pub fn first_match(&self, key: &Key) -> Option<u32> {
+    pub fn first_match(&self, key: &Packed) -> Option<u32> {
         let mut best = u32::MAX;
         for (root, first) in &self.roots {
             if *first >= best {
@@ -135,23 +143,14 @@ impl Classifier {
 
     /// The first rule of one tree, or `best` where that comes before it.
     #[inline]
-    fn first_match_below(&self, root: u32, key: &Key, best: u32) -> u32 {
+    fn first_match_below(&self, root: u32, key: &Packed, best: u32) -> u32 {
         let mut node = &self.nodes[root as usize];
-        while node.field < LEAF_MARK {
-            let value = key.at(node.field as usize);
-            let above = u32::from(value >= node.threshold);
+        while let Some(word) = key.0.get(usize::from(node.word)) {
+            let above = u32::from(word << node.shift >= node.threshold);
             node = &self.nodes[(node.next + above) as usize];
         }
-        for entry in &self.entries[node.next as usize..][..node.threshold as usize] {
-            let case = &self.cases[*entry as usize];
-            if case.rule >= best {
-                break;
-            }
-            if case.matches(key) {
-                return case.rule;
-            }
-        }
-        best
+        let cases = &self.entries[node.next as usize..][..node.threshold as usize];
+        self.checks.first_match(cases, key, best)
     }
 
     /// What the worst frame costs.
@@ -270,7 +269,8 @@ impl Builder<'_> {
     fn node(&mut self) -> u32 {
         self.nodes.push(Node {
             next: 0,
-            field: LEAF_MARK,
+            word: LEAF_MARK,
+            shift: 0,
             threshold: 0,
         });
         (self.nodes.len() - 1) as u32
@@ -309,7 +309,8 @@ impl Builder<'_> {
     fn leaf(&mut self, node: u32, cases: &[u32]) -> Cost {
         self.nodes[node as usize] = Node {
             next: self.entries.len() as u32,
-            field: LEAF_MARK,
+            word: LEAF_MARK,
+            shift: 0,
             threshold: cases.len() as u64,
         };
         self.entries.extend_from_slice(cases);
@@ -321,10 +322,14 @@ impl Builder<'_> {
 
     fn split(&mut self, node: u32, cases: &[u32], place: &Place, cut: Cut) -> Cost {
         let children = [self.node(), self.node()];
+        let field = Field::ALL[cut.field];
+        let (word, lowest) = pack::place(field);
+        let above = pack::bits(field).leading_zeros() - lowest;
         self.nodes[node as usize] = Node {
             next: children[0],
-            field: cut.field as u32,
-            threshold: cut.threshold,
+            word: word as u16,
+            shift: above as u16,
+            threshold: cut.threshold << (lowest + above),
         };
         let mut worst = Cost::default();
         let parts = place.region.cut(cut.field, cut.threshold);

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::acl::case::{Set, Test, first_match};
+use crate::acl::{
+    case::{Set, Test, first_match},
+    key::Key,
+};
 
 /// Few values of each field, so that cases overlap and frames hit their edges.
 fn value(field: Field) -> impl Strategy<Value = u64> {
@@ -95,7 +98,8 @@ proptest! {
         let classifier = Classifier::new(cases.clone());
         let aimed = cases.iter().zip(keys.iter().cycle()).map(|(case, key)| aimed_at(case, *key));
         for key in aimed.chain(keys.iter().copied()) {
-            prop_assert_eq!(classifier.first_match(&key), first_match(&cases, &key), "{:?}", key);
+            let found = classifier.first_match(&Packed::of(&key));
+            prop_assert_eq!(found, first_match(&cases, &key), "{:?}", key);
         }
     }
 }

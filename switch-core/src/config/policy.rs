@@ -3,7 +3,7 @@
 use crate::{
     acl::{
         guard::Guard,
-        key::{Field, Key},
+        key::Field,
         list::{Hits, List},
         pack::Packed,
     },
@@ -181,9 +181,14 @@ impl Pair<'_> {
     }
 
     /// Whether a frame may pass all; adds the counters of the rules that it met.
-    pub fn allows(&self, key: &Key, hits: &mut Hits) -> bool {
-        let mut lists = self.first.into_iter().chain(self.second);
-        lists.all(|list| list.allows(key, hits))
+    #[inline]
+    pub fn allows(&self, key: &Packed, hits: &mut Hits) -> bool {
+        if let Some(first) = self.first
+            && !first.allows(key, hits)
+        {
+            return false;
+        }
+        self.second.is_none_or(|second| second.allows(key, hits))
     }
 }
 

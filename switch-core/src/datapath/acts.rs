@@ -47,7 +47,7 @@ pub(super) fn obey(
         return Ok(());
     };
     let mut hits = Hits::new();
-    pair.allows(&Packed::new(network, &header, &packet).unpack(), &mut hits);
+    pair.allows(&Packed::new(network, &header, &packet), &mut hits);
     for acts in hits.iter().filter_map(|hit| rules.qos.acts(*hit)) {
         mark.class = acts.class.unwrap_or(mark.class);
         mark.pcp = acts.pcp.or(mark.pcp);

@@ -137,7 +137,7 @@ impl DryRun {
         } else {
             header.destination
         };
-        self.fdb.lookup(network, mac, self.memory.now)
+        self.fdb.lookup(network, mac.into(), self.memory.now)
     }
 
     /// The network that a frame belongs to: what stage 2 says where no later stage is.

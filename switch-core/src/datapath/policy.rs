@@ -25,10 +25,7 @@ use crate::{
         fdb::View,
         flow::{self, Ticket},
     },
-    wire::{
-        layer2::Layer2,
-        packet::{Malformed, Packet},
-    },
+    wire::{layer2::Layer2, packet::Packet},
 };
 
 /// What a list, or the flow table in its place, has said.
@@ -172,26 +169,65 @@ fn inspect(
     let Ok(header) = Layer2::parse(head) else {
         return Said::refused(DropReason::Truncated);
     };
-    let packet = Packet::of_frame(&header, head, size);
-    if let Some(guard) = guard
-        && let Err(reason) = secure(guard, &header, packet, head)
-    {
-        return Said::refused(reason);
-    }
-    if pair.is_empty() {
-        return Said::NOTHING;
-    }
-    let Ok(packet) = packet else {
-        return Said::refused(DropReason::Malformed);
+    let gate = Gate {
+        context,
+        guard,
+        pair,
+        ingress,
+        network,
     };
-    let asked = Asked {
-        fields: Packed::new(network, &header, &packet),
-        size,
-        sender: ingress,
-    };
-    let generation = context.snapshot.policy_generation;
-    let place = FlowPlace::new(Direction::FromPort, ingress, network, generation);
-    pass(context, &pair, place, &asked, DropReason::AclFromPort)
+    match Packet::of_ordinary(&header, head, size) {
+        Some(packet) => gate.judge(&header, &packet, head, size),
+        None => gate.judge_other(&header, head, size),
+    }
+}
+
+/// What stands at a way in.
+struct Gate<'a> {
+    context: &'a Context<'a>,
+    guard: Option<&'a Guard>,
+    pair: Pair<'a>,
+    ingress: PortIndex,
+    network: NetworkIndex,
+}
+
+impl Gate<'_> {
+    /// Whether a frame may enter that carries this packet.
+    #[inline(always)]
+    fn judge(&self, header: &Layer2, packet: &Packet, head: &[u8], size: usize) -> Said {
+        let Self {
+            context,
+            guard,
+            pair,
+            ingress,
+            network,
+        } = self;
+        if let Some(guard) = guard
+            && let Err(refused) = guard.check(header, packet, header.payload(head))
+        {
+            return Said::refused(reason_of(refused));
+        }
+        if pair.is_empty() {
+            return Said::NOTHING;
+        }
+        let asked = Asked {
+            fields: Packed::new(*network, header, packet),
+            size,
+            sender: *ingress,
+        };
+        let generation = context.snapshot.policy_generation;
+        let place = FlowPlace::new(Direction::FromPort, *ingress, *network, generation);
+        pass(context, pair, place, &asked, DropReason::AclFromPort)
+    }
+
+    /// The same for any frame.
+    #[inline(never)]
+    fn judge_other(&self, header: &Layer2, head: &[u8], size: usize) -> Said {
+        match Packet::of_frame(header, head, size) {
+            Ok(packet) => self.judge(header, &packet, head, size),
+            Err(_) => Said::refused(DropReason::Malformed),
+        }
+    }
 }
 
 /// Whether a frame may leave by a port; it is still as it came in.
@@ -227,24 +263,16 @@ pub(super) fn leave(
     pass(context, &pair, place, &asked, DropReason::AclToPort).allowed
 }
 
-/// Stage 3: whether a frame may come from its port at all.
-fn secure(
-    guard: &Guard,
-    header: &Layer2,
-    packet: Result<Packet, Malformed>,
-    head: &[u8],
-) -> Result<(), DropReason> {
-    let packet = packet.map_err(|_| DropReason::Malformed)?;
-    guard
-        .check(header, &packet, header.payload(head))
-        .map_err(|refused| match refused {
-            Refused::Malformed => DropReason::Malformed,
-            Refused::Mac => DropReason::MacNotAllowed,
-            Refused::Address => DropReason::AddressNotAllowed,
-            Refused::DhcpServer => DropReason::DhcpServerGuard,
-            Refused::Router => DropReason::RouterGuard,
-            Refused::Bpdu => DropReason::BpduGuard,
-        })
+/// Why a frame is dropped that may not come from its port at all.
+fn reason_of(refused: Refused) -> DropReason {
+    match refused {
+        Refused::Malformed => DropReason::Malformed,
+        Refused::Mac => DropReason::MacNotAllowed,
+        Refused::Address => DropReason::AddressNotAllowed,
+        Refused::DhcpServer => DropReason::DhcpServerGuard,
+        Refused::Router => DropReason::RouterGuard,
+        Refused::Bpdu => DropReason::BpduGuard,
+    }
 }
 
 /// What lists are asked about.
@@ -267,27 +295,28 @@ fn pass(
         shortcut,
     };
     let Some(flows) = context.flows else {
-        return said(ask(context, pair, asked).0, None);
+        return said(ask(context, pair, asked, &mut Hits::new()), None);
     };
     let [w0, w1, w2, w3, w4, w5, w6] = asked.fields.masked(&pair.mask()).0;
     let key = [w0, w1, w2, w3, w4, w5, w6, place.to_word()];
-    if let Some((verdict, ticket)) = flows.find(&key, asked.size, context.now) {
+    let sought = flows.seek(key);
+    if let Some((verdict, ticket)) = flows.find(&sought, asked.size, context.now) {
         let counters = context.counters;
         counters.count_hits(verdict.hits(), 1, asked.size as u64);
         return said(verdict.allowed, Some(Some((ticket, verdict))));
     }
-    let (allowed, hits) = ask(context, pair, asked);
-    if let Some(verdict) = flow::Verdict::new(allowed, &hits) {
-        flows.insert(&key, asked.sender, &verdict, asked.size, context.now);
+    let mut hits = Hits::new();
+    let allowed = ask(context, pair, asked, &mut hits);
+    if let Some(kept) = hits.first() {
+        let verdict = flow::Verdict::new(allowed, kept, hits.len());
+        flows.insert(&sought, asked.sender, &verdict, asked.size, context.now);
     }
     said(allowed, None)
 }
 
-/// Lets the lists decide.
-#[cold]
-fn ask(context: &Context<'_>, pair: &Pair<'_>, asked: &Asked) -> (bool, Hits) {
-    let mut hits = Hits::new();
-    let allowed = pair.allows(&asked.fields.unpack(), &mut hits);
-    context.counters.count_hits(&hits, 1, asked.size as u64);
-    (allowed, hits)
+/// Lets the lists decide, and counts which rules the frame met.
+fn ask(context: &Context<'_>, pair: &Pair<'_>, asked: &Asked, hits: &mut Hits) -> bool {
+    let allowed = pair.allows(&asked.fields, hits);
+    context.counters.count_hits(hits, 1, asked.size as u64);
+    allowed
 }

@@ -394,13 +394,32 @@ impl Shortcuts {
         for (own, word) in own.iter().zip(words) {
             if *own != word {
                 cold_path();
-                return self.take_other(reading, stations, (region, frame), entry);
+                return self.take_second(words, index ^ 1, stations, frame, entry);
             }
         }
         Some(self.follow(index, stations, frame, entry))
     }
 
-    /// For frames with a tag, of IPv6, and where the first place has another flow.
+    /// Where the first place has another flow.
+    #[inline(never)]
+    fn take_second(
+        &mut self,
+        words: [u64; WORDS_IPV4],
+        index: usize,
+        stations: &View<'_>,
+        frame: &Frame,
+        entry: &mut Entry,
+    ) -> Option<Counted> {
+        let own = &self.slots[index].key.0;
+        for (own, word) in own.iter().zip(words) {
+            if *own != word {
+                return None;
+            }
+        }
+        Some(self.follow(index, stations, frame, entry))
+    }
+
+    /// For frames with a tag and of IPv6.
     #[inline(never)]
     fn take_other(
         &mut self,

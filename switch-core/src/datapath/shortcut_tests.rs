@@ -202,12 +202,12 @@ fn a_frame_is_taken_only_where_its_key_is_that_of_the_flow() {
 fn what_was_counted_is_added_to_rules_and_flow() {
     let mut bench = Bench::new();
     let frame = ordinary().swap_remove(0);
-    let flow_key = [1, 2, 3, 4, 5, 6, 7, 8];
-    let verdict = Verdict::new(true, &[5, 9]).expect("few hits");
+    let sought = bench.flows.seek([1, 2, 3, 4, 5, 6, 7, 8]);
+    let verdict = Verdict::new(true, [5, 9, 0, 0, 0, 0, 0, 0], 2);
     bench
         .flows
-        .insert(&flow_key, GUEST, &verdict, frame.len(), NOW);
-    let (_, ticket) = bench.flows.find(&flow_key, 60, NOW).expect("entered");
+        .insert(&sought, GUEST, &verdict, frame.len(), NOW);
+    let (_, ticket) = bench.flows.find(&sought, 60, NOW).expect("entered");
     bench.insert(&frame, GUEST, Some((ticket, verdict)));
     for _ in 0..3 {
         assert_eq!(bench.take(&frame), Some(frame.len() as u64));

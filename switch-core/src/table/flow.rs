@@ -14,6 +14,8 @@
 //! configuration that gave it. There is nothing to be invalidated: old entries are never met again
 //! and become idle.
 
+mod set;
+
 use crate::{
     clock::Tick,
     limits::{FLOW_IDLE_S, PortIndex},
@@ -23,11 +25,10 @@ use crate::{
         fence,
     },
 };
+use set::{Chosen, Set, WAYS, Ways, choose};
 
 /// Words of a key.
 pub const KEY_WORDS: usize = 8;
-/// Places of a set.
-const WAYS: usize = 8;
 /// Most counters of hits that an entry keeps; a verdict with more is given anew for each frame.
 pub const MOST_HITS: usize = 8;
 const HIT_WORDS: usize = MOST_HITS / 2;
@@ -45,16 +46,19 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A verdict, and the counters to add frames to; none where there are too many to keep.
+    /// A verdict, and the counters to add frames to, with 0 behind the last of so many.
+    ///
+    /// # Panics
+    /// When there are more than an entry keeps.
     #[must_use]
-    pub fn new(allowed: bool, hits: &[u32]) -> Option<Self> {
-        let mut kept = [0; MOST_HITS];
-        kept.get_mut(..hits.len())?.copy_from_slice(hits);
-        Some(Self {
+    #[inline]
+    pub fn new(allowed: bool, hits: [u32; MOST_HITS], count: usize) -> Self {
+        assert!(count <= MOST_HITS, "as many as there are");
+        Self {
             allowed,
-            hits: kept,
-            count: hits.len() as u8,
-        })
+            hits,
+            count: count as u8,
+        }
     }
 
     /// The counters to add frames to.
@@ -86,12 +90,6 @@ impl Verdict {
     }
 }
 
-/// The line of a set: for each place 16 bits of the hash, never 0 while it is used, the port that
-/// caused the flow, and the tick of its last frame.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Set([AtomicU64; WAYS]);
-
 /// The line of a key.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -109,43 +107,12 @@ struct ValueLine {
     verdict: [AtomicU64; 1 + HIT_WORDS],
 }
 
-const _: () = assert!(size_of::<Set>() == 64 && size_of::<KeyLine>() == 64);
-const _: () = assert!(size_of::<ValueLine>() == 64);
+const _: () = assert!(size_of::<KeyLine>() == 64 && size_of::<ValueLine>() == 64);
 
 #[derive(Debug, Default)]
 struct Place {
     key: KeyLine,
     value: ValueLine,
-}
-
-/// What a place's word in the set's line says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tag(u64);
-
-impl Tag {
-    const fn new(fingerprint: u16, port: u16, seen: Tick) -> Self {
-        Self((fingerprint as u64) << 48 | (port as u64) << 32 | seen.0 as u64)
-    }
-
-    const fn fingerprint(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    const fn port(self) -> u16 {
-        (self.0 >> 32) as u16
-    }
-
-    const fn seen(self) -> Tick {
-        Tick(self.0 as u32)
-    }
-
-    const fn is_used(self) -> bool {
-        self.fingerprint() != 0
-    }
-
-    fn is_idle(self, now: Tick) -> bool {
-        !self.is_used() || now.since(self.seen()) > FLOW_IDLE_S
-    }
 }
 
 /// A flow that was found: the shorter way to it.
@@ -192,19 +159,21 @@ pub struct FlowTable {
     sets: Box<[Set]>,
     places: Box<[Place]>,
     /// Places of a set that are used: all but in tables that are smaller than a set.
-    ways: usize,
+    usable: Ways,
     secrets: [u64; KEY_WORDS],
     found: AtomicU64,
     entered: AtomicU64,
     evicted: AtomicU64,
 }
 
-/// Where a key is or would be, hashed once.
+/// A flow to be found or entered: its key, hashed once.
 #[derive(Clone, Copy, Debug)]
-struct Hashed {
+pub struct Sought {
+    key: FlowKey,
     set: usize,
     fingerprint: u16,
-    spread: usize,
+    /// Which place of a set comes first among equals.
+    start: usize,
 }
 
 /// Adds to a counter that one thread writes.
@@ -229,9 +198,9 @@ impl FlowTable {
             *secret = state;
         }
         Self {
-            sets: (0..sets).map(|_| Set::default()).collect(),
+            sets: (0..sets).map(|_| Set::new(capacity)).collect(),
             places: (0..sets * WAYS).map(|_| Place::default()).collect(),
-            ways: capacity.min(WAYS),
+            usable: Ways::first_of_all(capacity),
             secrets,
             found: AtomicU64::new(0),
             entered: AtomicU64::new(0),
@@ -242,13 +211,16 @@ impl FlowTable {
     /// Flows that have a place at the same time.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.sets.len() * self.ways
+        self.sets.len() * self.usable.count() as usize
     }
 
+    /// Looks where a flow is or would be.
+    ///
     /// Each pair of words is multiplied, with a secret in each, and both halves of the products
     /// are used; then once more (the construction of wyhash).
+    #[must_use]
     #[inline]
-    fn hash(&self, key: &FlowKey) -> Hashed {
+    pub fn seek(&self, key: FlowKey) -> Sought {
         let fold = |a: u64, b: u64| {
             let product = u128::from(a) * u128::from(b);
             product as u64 ^ (product >> 64) as u64
@@ -263,10 +235,11 @@ impl FlowTable {
             hash = hash.rotate_left(23) ^ fold(a, b);
         }
         hash = fold(hash ^ self.secrets[0], self.secrets[1] | 1);
-        Hashed {
+        Sought {
+            key,
             set: hash as usize & (self.sets.len() - 1),
             fingerprint: (hash >> 48) as u16 | 1,
-            spread: (hash >> 40) as usize % WAYS,
+            start: (hash >> 40) as usize % WAYS,
         }
     }
 
@@ -278,42 +251,44 @@ impl FlowTable {
     /// The verdict on a flow that is known, and a ticket for it; counts the frame. For the worker
     /// alone.
     #[inline]
-    pub fn find(&self, key: &FlowKey, size: usize, now: Tick) -> Option<(Verdict, Ticket)> {
-        let hashed = self.hash(key);
-        let set = &self.sets[hashed.set];
-        for way in 0..self.ways {
-            let tag = Tag(set.0[way].load(Relaxed));
-            if tag.fingerprint() != hashed.fingerprint {
-                continue;
+    pub fn find(&self, sought: &Sought, size: usize, now: Tick) -> Option<(Verdict, Ticket)> {
+        let set = &self.sets[sought.set];
+        let mut alike = set.fingerprints.equal_to(sought.fingerprint);
+        while let Some(way) = alike.first() {
+            let index = sought.set * WAYS + way;
+            if self.places[index].is_of(&sought.key) {
+                return Some(self.meet(set, way, index, size, now));
             }
-            let place = &self.places[hashed.set * WAYS + way];
-            let same = place
-                .key
-                .0
-                .iter()
-                .zip(key)
-                .all(|(own, word)| own.load(Relaxed) == *word);
-            if !same {
-                continue;
-            }
-            if tag.is_idle(now) {
-                // It had left; what comes now is a new flow in its old place.
-                place.restart(now);
-            }
-            if tag.seen() != now {
-                let renewed = Tag::new(hashed.fingerprint, tag.port(), now);
-                set.0[way].store(renewed.0, Relaxed);
-            }
-            add(&place.value.frames, 1);
-            add(&place.value.bytes, size as u64);
-            add(&self.found, 1);
-            let ticket = Ticket {
-                place: (hashed.set * WAYS + way) as u32,
-                tenancy: place.value.begun.load(Relaxed) as u32,
-            };
-            return Some((place.value.verdict(), ticket));
+            alike = alike.without(Ways::one(way));
         }
         None
+    }
+
+    /// Counts a frame of the flow that is at this place.
+    fn meet(
+        &self,
+        set: &Set,
+        way: usize,
+        index: usize,
+        size: usize,
+        now: Tick,
+    ) -> (Verdict, Ticket) {
+        let place = &self.places[index];
+        if set.is_idle(way, now) {
+            // It had left; what comes now is a new flow in its old place.
+            place.restart(now);
+        }
+        if set.seen(way) != now {
+            set.set_seen(way, now);
+        }
+        add(&place.value.frames, 1);
+        add(&place.value.bytes, size as u64);
+        add(&self.found, 1);
+        let ticket = Ticket {
+            place: index as u32,
+            tenancy: place.value.begun.load(Relaxed) as u32,
+        };
+        (place.value.verdict(), ticket)
     }
 
     /// Counts further frames of a flow; not where its place has another one by now. For the worker
@@ -324,9 +299,7 @@ impl FlowTable {
         if value.begun.load(Relaxed) as u32 != ticket.tenancy {
             return false;
         }
-        let word = &self.sets[index / WAYS].0[index % WAYS];
-        let tag = Tag(word.load(Relaxed));
-        word.store(Tag::new(tag.fingerprint(), tag.port(), now).0, Relaxed);
+        self.sets[index / WAYS].set_seen(index % WAYS, now);
         add(&value.frames, frames);
         add(&value.bytes, bytes);
         add(&self.found, frames);
@@ -335,44 +308,40 @@ impl FlowTable {
 
     /// Enters a flow that [`find`](Self::find) did not find, with its first frame. For the worker
     /// alone.
+    #[inline]
     pub fn insert(
         &self,
-        key: &FlowKey,
+        sought: &Sought,
         sender: PortIndex,
         verdict: &Verdict,
         size: usize,
         now: Tick,
     ) {
-        let hashed = self.hash(key);
+        let set = &self.sets[sought.set];
         let sender = sender.get() as u16;
-        let set = &self.sets[hashed.set];
-        let tags = std::array::from_fn(|way| Tag(set.0[way].load(Relaxed)));
-        let way = choose(&tags, self.ways, sender, hashed.spread, now);
-        if !tags[way].is_idle(now) {
+        let Chosen { way, evicts } = choose(set, self.usable, sender, sought.start, now);
+        if evicts {
             add(&self.evicted, 1);
         }
-        // Nobody takes the old tag for that of the new flow: it is gone before the place changes.
-        set.0[way].store(0, Relaxed);
-        self.places[hashed.set * WAYS + way].fill(key, verdict, size, now);
-        let tag = Tag::new(hashed.fingerprint, sender, now);
-        set.0[way].store(tag.0, Release);
+        let place = &self.places[sought.set * WAYS + way];
+        place.change(now, || {
+            set.fingerprints.set(way, sought.fingerprint);
+            set.ports.set(way, sender);
+            set.set_seen(way, now);
+            place.fill(&sought.key, verdict, size);
+        });
         add(&self.entered, 1);
     }
 
     /// The flows that are not idle, in no order. For any thread; a flow that is just being replaced
     /// is left out.
     pub fn flows(&self, now: Tick) -> impl Iterator<Item = Flow> + '_ {
-        let places = self.sets.iter().enumerate().flat_map(|(index, set)| {
-            let places = &self.places[index * WAYS..][..WAYS];
-            set.0.iter().zip(places)
+        let sets = self.sets.iter().zip(self.places.chunks_exact(WAYS));
+        let places = sets.flat_map(|(set, places)| {
+            let places = places.iter().enumerate();
+            places.filter_map(|(way, place)| place.read(set, way))
         });
-        places.filter_map(move |(word, place)| {
-            let tag = Tag(word.load(Acquire));
-            let flow = place.read(tag)?;
-            // A later frame may have changed the time, nothing else.
-            let stayed = word.load(Relaxed) >> 32 == tag.0 >> 32;
-            (stayed && !tag.is_idle(now)).then_some(flow)
-        })
+        places.filter(move |flow| now.since(flow.last_seen) <= FLOW_IDLE_S)
     }
 
     /// What has happened so far.
@@ -386,35 +355,27 @@ impl FlowTable {
     }
 }
 
-/// The place that a new flow of a port gets: a free or idle one, else the oldest of the port that
-/// has most, its own if there are several such.
-fn choose(tags: &[Tag; WAYS], ways: usize, sender: u16, start: usize, now: Tick) -> usize {
-    if let Some(free) = (0..ways).find(|way| tags[*way].is_idle(now)) {
-        return free;
-    }
-    // For all at once, without a branch: nobody's frames are to pay for how full a set is.
-    let counts: [u8; WAYS] = std::array::from_fn(|way| {
-        let same = |other: &Tag| u8::from(other.port() == tags[way].port());
-        tags.iter().map(same).sum()
-    });
-    // From a place that the hash chooses, so that places of the same age take turns.
-    let order = (0..ways).map(|step| (start + step) % ways);
-    let weight = |way: &usize| {
-        let port = tags[*way].port();
-        let age = u64::from(now.since(tags[*way].seen()));
-        u64::from(counts[*way]) << 40 | u64::from(port == sender) << 32 | age
-    };
-    order.max_by_key(weight).unwrap_or(0)
-}
-
 impl Place {
-    fn fill(&self, key: &FlowKey, verdict: &Verdict, size: usize, now: Tick) {
+    fn is_of(&self, key: &FlowKey) -> bool {
+        let mut words = self.key.0.iter().zip(key);
+        words.all(|(own, word)| own.load(Relaxed) == *word)
+    }
+
+    /// Lets the place change to a flow that begins now. Readers notice by the number that is odd
+    /// meanwhile, and another one afterwards.
+    fn change(&self, now: Tick, change: impl FnOnce()) {
         let before = self.value.begun.load(Relaxed);
         let odd = before as u32 | 1;
         self.value
             .begun
             .store(before >> 32 << 32 | u64::from(odd), Relaxed);
         fence(Release);
+        change();
+        let begun = u64::from(now.0) << 32 | u64::from(odd.wrapping_add(1));
+        self.value.begun.store(begun, Release);
+    }
+
+    fn fill(&self, key: &FlowKey, verdict: &Verdict, size: usize) {
         for (own, word) in self.key.0.iter().zip(key) {
             own.store(*word, Relaxed);
         }
@@ -423,8 +384,6 @@ impl Place {
         }
         self.value.frames.store(1, Relaxed);
         self.value.bytes.store(size as u64, Relaxed);
-        let begun = u64::from(now.0) << 32 | u64::from(odd.wrapping_add(1));
-        self.value.begun.store(begun, Release);
     }
 
     /// The same flow begins once more.
@@ -437,20 +396,20 @@ impl Place {
             .store(u64::from(now.0) << 32 | u64::from(begun), Release);
     }
 
-    /// What is here, unless it is just changing.
-    fn read(&self, tag: Tag) -> Option<Flow> {
+    /// The flow that is here, unless it is just changing.
+    fn read(&self, set: &Set, way: usize) -> Option<Flow> {
         let begun = self.value.begun.load(Acquire);
-        if !tag.is_used() || begun & 1 != 0 {
+        if set.fingerprints.get(way) == 0 || begun & 1 != 0 {
             return None;
         }
         let flow = Flow {
             key: std::array::from_fn(|word| self.key.0[word].load(Relaxed)),
-            sender: PortIndex::new(usize::from(tag.port())),
+            sender: PortIndex::new(usize::from(set.ports.get(way))),
             verdict: self.value.verdict(),
             frames: self.value.frames.load(Relaxed),
             bytes: self.value.bytes.load(Relaxed),
             first_seen: Tick((begun >> 32) as u32),
-            last_seen: tag.seen(),
+            last_seen: set.seen(way),
         };
         fence(Acquire);
         (self.value.begun.load(Relaxed) == begun).then_some(flow)

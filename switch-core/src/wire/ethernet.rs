@@ -74,6 +74,13 @@ impl PackedMac {
         self.0
     }
 
+    /// [`Mac::to_u64`]: the first byte highest.
+    #[must_use]
+    #[inline]
+    pub const fn to_u64(self) -> u64 {
+        self.0.swap_bytes() >> 16
+    }
+
     /// [`Mac::is_group`].
     #[must_use]
     #[inline]
@@ -115,6 +122,12 @@ impl From<PackedMac> for Mac {
     fn from(packed: PackedMac) -> Self {
         let [a, b, c, d, e, f, ..] = packed.0.to_le_bytes();
         Self([a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Display for PackedMac {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Mac::from(*self), out)
     }
 }
 
@@ -201,6 +214,7 @@ mod tests {
                 "{mac}"
             );
             assert_eq!(packed.is_group(), mac.is_group(), "{mac}");
+            assert_eq!(packed.to_u64(), mac.to_u64(), "{mac}");
             assert_eq!(packed.is_reserved(), mac.is_reserved(), "{mac}");
         };
         check([0; 6]);

@@ -14,8 +14,8 @@ pub struct Transport {
     pub tcp_flags: u8,
 }
 
-const TCP_SIZE: usize = 20;
-const UDP_SIZE: usize = 8;
+pub(super) const TCP_SIZE: usize = 20;
+pub(super) const UDP_SIZE: usize = 8;
 const SCTP_SIZE: usize = 12;
 const ICMP_SIZE: usize = 4;
 
@@ -26,50 +26,56 @@ impl Transport {
     /// # Errors
     /// When the header is cut short or lies. A first fragment must have all of it: what is filtered
     /// by its ports must not be able to keep them for the second (RFC 1858, 3.1; RFC 7112).
-    #[inline]
     pub fn parse(
         kind: u8,
         bytes: &[u8],
         available: usize,
         whole: bool,
     ) -> Result<Option<Self>, Malformed> {
-        let size = match kind {
-            protocol::TCP => TCP_SIZE,
-            protocol::UDP => UDP_SIZE,
-            protocol::SCTP => SCTP_SIZE,
-            protocol::ICMP | protocol::ICMPV6 => ICMP_SIZE,
-            _ => return Ok(None),
-        };
-        let header = bytes.get(..size).ok_or(Malformed::Transport)?;
-        let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-        let ports = Self {
-            source: word(0),
-            destination: word(2),
-            tcp_flags: 0,
-        };
         match kind {
             protocol::TCP => {
+                let header = header_of::<TCP_SIZE>(bytes)?;
                 let data_offset = usize::from(header[12] >> 4) * 4;
                 if data_offset < TCP_SIZE || data_offset > available {
                     return Err(Malformed::Transport);
                 }
                 let tcp_flags = header[13];
-                Ok(Some(Self { tcp_flags, ..ports }))
+                Ok(Some(Self {
+                    tcp_flags,
+                    ..Self::with_ports(header)
+                }))
             }
             // 0 is for jumbograms (RFC 2675), which no Ethernet carries.
             protocol::UDP => {
-                let length = usize::from(word(4));
+                let header = header_of::<UDP_SIZE>(bytes)?;
+                let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
                 if length < UDP_SIZE || (whole && length > available) {
                     return Err(Malformed::Transport);
                 }
-                Ok(Some(ports))
+                Ok(Some(Self::with_ports(header)))
             }
-            protocol::SCTP => Ok(Some(ports)),
-            _ => Ok(Some(Self {
-                source: header[0].into(),
-                destination: header[1].into(),
-                tcp_flags: 0,
-            })),
+            protocol::SCTP => Ok(Some(Self::with_ports(header_of::<SCTP_SIZE>(bytes)?))),
+            protocol::ICMP | protocol::ICMPV6 => {
+                let header = header_of::<ICMP_SIZE>(bytes)?;
+                Ok(Some(Self {
+                    source: header[0].into(),
+                    destination: header[1].into(),
+                    tcp_flags: 0,
+                }))
+            }
+            _ => Ok(None),
         }
     }
+
+    fn with_ports<const SIZE: usize>(header: &[u8; SIZE]) -> Self {
+        Self {
+            source: u16::from_be_bytes([header[0], header[1]]),
+            destination: u16::from_be_bytes([header[2], header[3]]),
+            tcp_flags: 0,
+        }
+    }
+}
+
+fn header_of<const SIZE: usize>(bytes: &[u8]) -> Result<&[u8; SIZE], Malformed> {
+    bytes.first_chunk().ok_or(Malformed::Transport)
 }

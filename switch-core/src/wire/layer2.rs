@@ -1,7 +1,7 @@
 //! The layer 2 header as a policy asks for it: read apart from what every frame is asked.
 
 use super::{
-    ethernet::{ETHERNET_HEADER_SIZE, Mac},
+    ethernet::{ETHERNET_HEADER_SIZE, PackedMac},
     parse::{Header, Tag, Truncated},
     vlan::{TAG_SIZE, Tpid},
 };
@@ -10,9 +10,9 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer2 {
     /// Destination address.
-    pub destination: Mac,
+    pub destination: PackedMac,
     /// Source address.
-    pub source: Mac,
+    pub source: PackedMac,
     /// The outer tag, where the frame has one.
     pub tag: Option<Tag>,
     /// The EtherType behind the outer tag, or a length; a further tag's TPID is one, too.
@@ -30,8 +30,8 @@ impl Layer2 {
         let size = size_with(header.tag);
         let ethertype = bytes.get(size - 2..size).and_then(<[u8]>::first_chunk);
         Ok(Self {
-            destination: header.destination.into(),
-            source: header.source.into(),
+            destination: header.destination,
+            source: header.source,
             tag: header.tag,
             ethertype: u16::from_be_bytes(*ethertype.ok_or(Truncated)?),
         })
@@ -69,6 +69,7 @@ const fn size_with(tag: Option<Tag>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ethernet::Mac;
 
     const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 
@@ -77,8 +78,8 @@ mod tests {
         let check = |behind_macs: &[u8], ethertype: u16, size: usize, further: bool| {
             let bytes = [&MACS, behind_macs].concat();
             let header = Layer2::parse(&bytes).expect("a whole header");
-            assert_eq!(header.source, Mac([2, 0, 0, 0, 0, 2]));
-            assert_eq!(header.destination, Mac([2, 0, 0, 0, 0, 1]));
+            assert_eq!(header.source, Mac([2, 0, 0, 0, 0, 2]).into());
+            assert_eq!(header.destination, Mac([2, 0, 0, 0, 0, 1]).into());
             assert_eq!((header.ethertype, header.size()), (ethertype, size));
             assert_eq!(header.payload(&bytes), &bytes[size..]);
             assert_eq!(header.has_further_tag(), further);

@@ -275,6 +275,16 @@ mod tests {
         assert!(ratio <= 1.52, "{ratio}");
     }
 
+    /// What the number of rules may cost the first frame of a flow.
+    #[test]
+    fn ten_thousand_rules_cost_at_most_three_times_what_ten_do() {
+        let text = include_str!("../../../benches/instructions.toml");
+        let ledger = Ledger::read(text).expect("it is kept");
+        let number = |name: &str| ledger.cases[name].instructions_per_frame;
+        let ratio = number("policy/miss_10000_rules") / number("policy/miss_10_rules");
+        assert!(ratio <= 3.0, "{ratio}");
+    }
+
     #[test]
     fn the_text_is_read_back() {
         let mut ledger = ledger();

@@ -158,7 +158,7 @@ fn policy_of(guest: &Guest) -> String {
 /// The list of rules and the policer.
 fn lists() -> String {
     let (_, destination, port) = GENERATED;
-    let list = rules::list(LIST, destination, port);
+    let list = rules::list(LIST, rules::COUNT, destination, port);
     // The first frames on the path are of no protocol that a list could be about.
     let looks = format!("[[acl.rule]]\naction = \"allow\"\nethertype = {ETHERTYPE}\n");
     let first = list.find("[[acl.rule]]").unwrap_or(list.len());

@@ -15,26 +15,41 @@ fn key(number: u64) -> FlowKey {
 }
 
 fn verdict(number: u64) -> Verdict {
-    Verdict::new(number.is_multiple_of(2), &[number as u32, 5]).expect("few hits")
+    let mut hits = [0; MOST_HITS];
+    hits[..2].copy_from_slice(&[number as u32, 5]);
+    Verdict::new(number.is_multiple_of(2), hits, 2)
 }
 
 /// The verdict of [`FlowTable::find`].
 fn find(table: &FlowTable, key: &FlowKey, size: usize, now: Tick) -> Option<Verdict> {
-    table.find(key, size, now).map(|(verdict, _)| verdict)
+    table
+        .find(&table.seek(*key), size, now)
+        .map(|(verdict, _)| verdict)
+}
+
+fn enter(
+    table: &FlowTable,
+    key: &FlowKey,
+    sender: PortIndex,
+    verdict: &Verdict,
+    size: usize,
+    now: Tick,
+) {
+    table.insert(&table.seek(*key), sender, verdict, size, now);
 }
 
 #[test]
 fn what_is_counted_later_by_a_ticket_belongs_to_its_flow() {
     let table = FlowTable::new(1, [1, 2]);
-    table.insert(&key(1), port(3), &verdict(1), 60, NOW);
-    let (_, ticket) = table.find(&key(1), 60, NOW).expect("entered");
+    enter(&table, &key(1), port(3), &verdict(1), 60, NOW);
+    let (_, ticket) = table.find(&table.seek(key(1)), 60, NOW).expect("entered");
     assert!(table.credit(ticket, 10, 1000, Tick(1007)));
     let flows: Vec<_> = table.flows(Tick(1008)).collect();
     assert_eq!((flows[0].frames, flows[0].bytes), (12, 1120));
     assert_eq!((flows[0].first_seen, flows[0].last_seen), (NOW, Tick(1007)));
     assert_eq!(table.events().found, 11);
     // Its place has another one, which is not credited.
-    table.insert(&key(2), port(3), &verdict(2), 60, NOW);
+    enter(&table, &key(2), port(3), &verdict(2), 60, NOW);
     assert!(!table.credit(ticket, 10, 1000, Tick(1007)));
     let flows: Vec<_> = table.flows(Tick(1008)).collect();
     assert_eq!((flows[0].frames, flows[0].bytes), (1, 60));
@@ -44,7 +59,7 @@ fn what_is_counted_later_by_a_ticket_belongs_to_its_flow() {
 fn what_is_entered_is_found_and_counted() {
     let table = FlowTable::new(64, [1, 2]);
     assert_eq!(find(&table, &key(1), 60, NOW), None);
-    table.insert(&key(1), port(3), &verdict(1), 60, NOW);
+    enter(&table, &key(1), port(3), &verdict(1), 60, NOW);
     assert_eq!(find(&table, &key(1), 100, Tick(1005)), Some(verdict(1)));
     assert_eq!(find(&table, &key(2), 100, NOW), None);
     let flows: Vec<_> = table.flows(Tick(1006)).collect();
@@ -63,7 +78,7 @@ fn what_is_entered_is_found_and_counted() {
 #[test]
 fn every_word_of_a_key_counts() {
     let table = FlowTable::new(1024, [1, 2]);
-    table.insert(&key(1), port(0), &verdict(1), 60, NOW);
+    enter(&table, &key(1), port(0), &verdict(1), 60, NOW);
     for bit in 0..KEY_WORDS * 64 {
         let mut other = key(1);
         other[bit / 64] ^= 1 << (bit % 64);
@@ -72,20 +87,19 @@ fn every_word_of_a_key_counts() {
 }
 
 #[test]
-fn verdicts_with_few_hits_are_kept_and_others_are_not() {
+fn verdicts_are_kept_with_their_hits() {
     for count in 0..=MOST_HITS {
-        let hits: Vec<u32> = (0..count as u32).map(|hit| hit * 1000 + 1).collect();
-        let kept = Verdict::new(true, &hits).expect("few hits");
+        let numbers: [u32; MOST_HITS] = std::array::from_fn(|hit| hit as u32 * 1000 + 1);
+        let kept = Verdict::new(true, numbers, count);
         assert_eq!(Verdict::of_words(kept.to_words()), kept);
-        assert_eq!(kept.hits(), hits);
+        assert_eq!(kept.hits(), &numbers[..count]);
     }
-    assert_eq!(Verdict::new(true, &[0; MOST_HITS + 1]), None);
 }
 
 #[test]
 fn idle_flows_leave_and_begin_anew() {
     let table = FlowTable::new(8, [1, 2]);
-    table.insert(&key(1), port(0), &verdict(1), 60, NOW);
+    enter(&table, &key(1), port(0), &verdict(1), 60, NOW);
     let (last, gone) = (Tick(1000 + FLOW_IDLE_S), Tick(1001 + FLOW_IDLE_S));
     assert_eq!(table.flows(last).count(), 1);
     assert_eq!(table.flows(gone).count(), 0);
@@ -102,7 +116,7 @@ fn a_table_with_one_place_has_the_last_flow() {
     let table = FlowTable::new(1, [1, 2]);
     assert_eq!(table.capacity(), 1);
     for number in 0..100 {
-        table.insert(&key(number), port(0), &verdict(number), 60, NOW);
+        enter(&table, &key(number), port(0), &verdict(number), 60, NOW);
         assert_eq!(find(&table, &key(number), 60, NOW), Some(verdict(number)));
         assert_eq!(table.flows(NOW).count(), 1);
     }
@@ -116,7 +130,8 @@ fn a_port_that_sends_ever_new_flows_does_not_drive_out_others() {
     let table = FlowTable::new(4096, [1, 2]);
     let steady = |number: u64| key(1 << 40 | number);
     for number in 0..300 {
-        table.insert(
+        enter(
+            &table,
             &steady(number),
             port(number as usize % 3),
             &verdict(1),
@@ -125,13 +140,20 @@ fn a_port_that_sends_ever_new_flows_does_not_drive_out_others() {
         );
     }
     for number in 0..1_000_000 {
-        table.insert(&key(number), port(9), &verdict(0), 60, NOW);
+        enter(&table, &key(number), port(9), &verdict(0), 60, NOW);
     }
     let left = (0..300).filter(|number| find(&table, &steady(*number), 60, NOW).is_some());
     assert_eq!(left.count(), 300);
     // With a table full of somebody else's flows, a port still gets a place in every set.
     for number in 0..300 {
-        table.insert(&key(2 << 40 | number), port(4), &verdict(1), 60, NOW);
+        enter(
+            &table,
+            &key(2 << 40 | number),
+            port(4),
+            &verdict(1),
+            60,
+            NOW,
+        );
         assert!(find(&table, &key(2 << 40 | number), 60, NOW).is_some());
     }
 }
@@ -146,7 +168,7 @@ fn the_sets_are_filled_evenly_by_flows_that_differ_little() {
             for number in 0..8 * sets as u64 {
                 let mut key = [0; KEY_WORDS];
                 key[word] = number << shift;
-                counts[table.hash(&key).set] += 1;
+                counts[table.seek(key).set] += 1;
             }
             let most = counts.iter().max().copied().unwrap_or_default();
             assert!(
@@ -176,7 +198,7 @@ proptest! {
                     prop_assert_eq!(found, verdict(entered));
                 }
                 None => {
-                    table.insert(&key(number), port(sender), &verdict(step), 60, now);
+                    enter(&table, &key(number), port(sender), &verdict(step), 60, now);
                     map.insert(number, (step, u64::from(now.0)));
                     prop_assert_eq!(find(&table, &key(number), 60, now), Some(verdict(step)));
                 }
@@ -193,7 +215,8 @@ fn readers_see_whole_flows() {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             for number in 0..300_000_u64 {
-                table.insert(
+                enter(
+                    &table,
                     &key(number),
                     port((number % 5) as usize),
                     &verdict(number),
@@ -215,4 +238,60 @@ fn readers_see_whole_flows() {
         }
         assert!(seen > 0, "the reader has read");
     });
+}
+
+fn set_of(places: &[(u16, u16, u32)]) -> Set {
+    let set = Set::new(places.len());
+    for (way, (fingerprint, port, seen)) in places.iter().enumerate() {
+        set.fingerprints.set(way, *fingerprint);
+        set.ports.set(way, *port);
+        set.set_seen(way, Tick(*seen));
+    }
+    set
+}
+
+proptest! {
+    /// Looks at one place after the other instead of at all together.
+    #[test]
+    fn a_place_is_free_or_idle_or_the_oldest_of_who_has_most(
+        places in prop::collection::vec((0..9_u16, 0..4_u16, 930..=1000_u32), 1..=WAYS),
+        always_used in any::<bool>(),
+        sender in 0..4_u16,
+        start in 0..WAYS,
+    ) {
+        let places: Vec<_> = places
+            .into_iter()
+            .map(|(fingerprint, port, seen)| (fingerprint | u16::from(always_used), port, seen))
+            .collect();
+        let usable = Ways::first_of_all(places.len());
+        let chosen = choose(&set_of(&places), usable, sender, start, NOW);
+        prop_assert!(chosen.way < places.len());
+        let (fingerprint, port, seen) = places[chosen.way];
+        let is_idle = |seen: u32| NOW.0 - seen > FLOW_IDLE_S;
+        prop_assert_eq!(chosen.evicts, fingerprint != 0 && !is_idle(seen));
+        if places.iter().any(|place| place.0 == 0) {
+            prop_assert_eq!(fingerprint, 0);
+        } else if places.iter().any(|place| is_idle(place.2)) {
+            prop_assert!(is_idle(seen));
+        } else {
+            let count = |port| places.iter().filter(|place| place.1 == port).count();
+            let most = (0..4).map(count).max().unwrap_or_default();
+            prop_assert_eq!(count(port), most);
+            prop_assert!(port == sender || count(sender) < most);
+            let oldest = places.iter().filter(|place| place.1 == port).map(|place| place.2).min();
+            prop_assert_eq!(Some(seen), oldest);
+        }
+    }
+}
+
+/// Flows of one port that came in the same second make place for new ones in turn.
+#[test]
+fn places_of_the_same_age_take_turns() {
+    let set = set_of(&[(1, 7, 1000); WAYS]);
+    let chosen: Vec<usize> = (0..WAYS)
+        .map(|start| choose(&set, Ways::first_of_all(WAYS), 7, start, NOW).way)
+        .collect();
+    let mut sorted = chosen.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..WAYS).collect::<Vec<_>>(), "{chosen:?}");
 }

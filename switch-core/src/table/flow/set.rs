@@ -1,0 +1,190 @@
+//! The line of a set of places: what is to be known of all of them when one is sought, side by
+//! side, so that all are compared together, a word of four at a time. What it costs to choose one
+//! grows with the number of ports that have places in the set, which is eight at most.
+
+use crate::{
+    clock::Tick,
+    limits::FLOW_IDLE_S,
+    sync::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Places of a set.
+pub(super) const WAYS: usize = 8;
+const TURN_BITS: u32 = WAYS.trailing_zeros();
+
+/// The line of a set: what is to be known of all its places, field by field, so that they are
+/// compared together.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Set {
+    /// 16 bits of the hash each, never 0 while the place is used.
+    pub(super) fingerprints: Lanes,
+    /// The ports that caused the flows.
+    pub(super) ports: Lanes,
+    /// The ticks of their last frames, two in a word.
+    seen: [AtomicU64; WAYS / 2],
+}
+
+const _: () = assert!(size_of::<Set>() == 64);
+
+/// A number of 16 bits for each place of a set.
+#[derive(Debug, Default)]
+pub(super) struct Lanes([AtomicU64; WORDS]);
+
+/// Numbers of 16 bits in a word, words with one for each place, and the lowest bit of each.
+const LANES: usize = 4;
+const WORDS: usize = WAYS / LANES;
+const ONES: u64 = 0x0001_0001_0001_0001;
+
+impl Lanes {
+    pub(super) fn get(&self, way: usize) -> u16 {
+        (self.0[way / LANES].load(Relaxed) >> (way % LANES * 16)) as u16
+    }
+
+    pub(super) fn set(&self, way: usize, value: u16) {
+        let (word, shift) = (&self.0[way / LANES], way % LANES * 16);
+        let others = word.load(Relaxed) & !(0xffff << shift);
+        word.store(others | u64::from(value) << shift, Relaxed);
+    }
+
+    /// The places that have this number.
+    #[inline]
+    pub(super) fn equal_to(&self, value: u16) -> Ways {
+        const BELOW: u64 = 0x7fff * ONES;
+        let wanted = u64::from(value) * ONES;
+        Ways(std::array::from_fn(|word| {
+            let differ = self.0[word].load(Relaxed) ^ wanted;
+            !(((differ & BELOW) + BELOW) | differ | BELOW)
+        }))
+    }
+}
+
+/// Some of the places of a set: the highest bit of the lane of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ways([u64; WORDS]);
+
+impl Ways {
+    /// The first so many.
+    pub(super) fn first_of_all(count: usize) -> Self {
+        Self(std::array::from_fn(|word| {
+            let lanes = count.saturating_sub(word * LANES).min(LANES);
+            let above = (LANES - lanes) * 16;
+            (ONES << 15).checked_shr(above as u32).unwrap_or(0)
+        }))
+    }
+
+    #[inline]
+    pub(super) fn one(way: usize) -> Self {
+        let mut one = [0; WORDS];
+        one[way / LANES] = 1 << (way % LANES * 16 + 15);
+        Self(one)
+    }
+
+    #[inline]
+    pub(super) fn first(self) -> Option<usize> {
+        let word = self.0.iter().position(|word| *word != 0)?;
+        Some(word * LANES + self.0[word].trailing_zeros() as usize / 16)
+    }
+
+    #[inline]
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
+    }
+
+    #[inline]
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & !other.0[word]))
+    }
+
+    #[inline]
+    pub(super) fn count(self) -> u32 {
+        let lanes = self.0.iter().fold(0, |sum, word| sum + (word >> 15));
+        (lanes.wrapping_mul(ONES) >> 48) as u32
+    }
+
+    /// All bits if this place is one of them, else none.
+    #[inline]
+    pub(super) fn mask(self, way: usize) -> u32 {
+        let is = self.0[way / LANES] >> (way % LANES * 16 + 15) & 1;
+        (is as u32).wrapping_neg()
+    }
+}
+
+impl Set {
+    /// A set of a table for so many flows.
+    pub(super) fn new(capacity: usize) -> Self {
+        let set = Self::default();
+        // What is never used never looks as if it were silent.
+        (capacity..WAYS).for_each(|way| set.set_seen(way, Tick(u32::MAX)));
+        set
+    }
+
+    pub(super) fn seen(&self, way: usize) -> Tick {
+        Tick((self.seen[way / 2].load(Relaxed) >> (way % 2 * 32)) as u32)
+    }
+
+    pub(super) fn set_seen(&self, way: usize, now: Tick) {
+        let (word, shift) = (&self.seen[way / 2], way % 2 * 32);
+        let other = word.load(Relaxed) & (0xffff_ffff << 32 >> shift);
+        word.store(other | u64::from(now.0) << shift, Relaxed);
+    }
+
+    pub(super) fn is_idle(&self, way: usize, now: Tick) -> bool {
+        now.since(self.seen(way)) > FLOW_IDLE_S
+    }
+}
+
+/// The place of a set that a new flow gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen {
+    pub(super) way: usize,
+    /// It has a flow that is not idle.
+    pub(super) evicts: bool,
+}
+
+/// Chooses a free or idle place, else the one that was silent for longest of the port that has
+/// most, the sender if there are several such. Places that are equal take turns from `start`, which
+/// the hash gives.
+#[inline]
+pub(super) fn choose(set: &Set, usable: Ways, sender: u16, start: usize, now: Tick) -> Chosen {
+    let free = set.fingerprints.equal_to(0).and(usable);
+    if let Some(way) = free.first() {
+        return Chosen { way, evicts: false };
+    }
+    // Silence, and then its turn: a number for each place, of which the largest is sought.
+    let silent: [u32; WAYS] = std::array::from_fn(|way| {
+        let turn = way.wrapping_sub(start) % WAYS;
+        now.since(set.seen(way)) << TURN_BITS | turn as u32
+    });
+    let way_of = |silent: u32| (silent as usize + start) % WAYS;
+    let oldest = silent.into_iter().fold(0, u32::max);
+    if oldest >> TURN_BITS > FLOW_IDLE_S {
+        return Chosen {
+            way: way_of(oldest),
+            evicts: false,
+        };
+    }
+    let giving = of_port_with_most(&set.ports, usable, sender);
+    let silent = (0..WAYS).map(|way| silent[way] & giving.mask(way));
+    Chosen {
+        way: way_of(silent.fold(0, u32::max)),
+        evicts: true,
+    }
+}
+
+/// The places of the port that has most of the usable ones; of `sender` if there are several such.
+fn of_port_with_most(ports: &Lanes, usable: Ways, sender: u16) -> Ways {
+    let (mut best, mut most) = (usable, 0);
+    let mut left = usable;
+    // Once for each port that has a place here.
+    while let Some(way) = left.first() {
+        let port = ports.get(way);
+        let own = ports.equal_to(port).and(usable);
+        left = left.without(own);
+        let weight = 2 * own.count() + u32::from(port == sender);
+        if weight > most {
+            (best, most) = (own, weight);
+        }
+    }
+    best
+}
