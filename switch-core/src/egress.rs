@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::{
     config::snapshot::Snapshot,
-    counters::{DropReason, WorkerCounters},
+    counters::DropReason,
     limits::{BURST, MAX_PORTS, PortIndex, QUEUED_CHUNKS_PER_PORT, WorkerIndex},
+    loss::Losses,
     mem::{Burst, Frame, FrameCache},
     qos::{
         classes::Class,
@@ -84,9 +85,8 @@ impl Egress {
         &mut self,
         port: PortIndex,
         burst: &mut Burst,
-        now_ns: u64,
         cache: &mut FrameCache,
-        counters: &WorkerCounters,
+        losses: &Losses<'_>,
     ) {
         let Port {
             queues, scheduler, ..
@@ -96,7 +96,7 @@ impl Egress {
             let queue = scheduler.queue_of(class);
             let (size, chunks) = (frame.size(), frame.segments());
             let of_queue = &queues.counters()[queue];
-            match scheduler.put(now_ns, queue, size, chunks, frame) {
+            match scheduler.put(losses.now_ns, queue, size, chunks, frame) {
                 Ok(()) => {
                     of_queue.queued_frames.add(1);
                     of_queue.queued_bytes.add(size as u64);
@@ -104,8 +104,7 @@ impl Egress {
                 }
                 Err(frame) => {
                     of_queue.full_frames.add(1);
-                    counters.port(port).dropped(DropReason::QueueFull).add(1);
-                    cache.free(frame);
+                    losses.lose(cache, port, DropReason::QueueFull, frame);
                 }
             }
         }
@@ -115,14 +114,13 @@ impl Egress {
     /// far as the port takes them.
     pub fn send(
         &mut self,
-        now_ns: u64,
         cache: &mut FrameCache,
-        counters: &WorkerCounters,
+        losses: &Losses<'_>,
         mut transmit: impl FnMut(PortIndex, &mut FrameCache, &mut Burst),
     ) -> Sent {
         let mut sent = Sent::default();
         for port in &mut self.ports {
-            let of_port = port.send(now_ns, cache, counters, &mut transmit);
+            let of_port = port.send(cache, losses, &mut transmit);
             sent.frames += of_port.frames;
             sent.wake_ns = sent.wake_ns.into_iter().chain(of_port.wake_ns).min();
         }
@@ -136,7 +134,7 @@ impl Egress {
         snapshot: &Snapshot,
         worker: WorkerIndex,
         cache: &mut FrameCache,
-        counters: &WorkerCounters,
+        losses: &Losses<'_>,
     ) {
         let queues = &snapshot.rules.qos.queues;
         let count = queues.iter().flatten().count();
@@ -170,13 +168,13 @@ impl Egress {
         }
         before
             .into_iter()
-            .for_each(|port| port.give_up(cache, counters));
+            .for_each(|port| port.give_up(cache, losses));
     }
 
     /// Gives all up with what waits.
-    pub fn finish(self, cache: &mut FrameCache, counters: &WorkerCounters) {
+    pub fn finish(self, cache: &mut FrameCache, losses: &Losses<'_>) {
         for port in self.ports {
-            port.give_up(cache, counters);
+            port.give_up(cache, losses);
         }
     }
 }
@@ -184,14 +182,13 @@ impl Egress {
 impl Port {
     fn send(
         &mut self,
-        now_ns: u64,
         cache: &mut FrameCache,
-        counters: &WorkerCounters,
+        losses: &Losses<'_>,
         transmit: &mut impl FnMut(PortIndex, &mut FrameCache, &mut Burst),
     ) -> Sent {
         let mut sent = Sent::default();
         for _ in 0..BURSTS_PER_TURN {
-            let wake_ns = self.fill(now_ns, cache, counters);
+            let wake_ns = self.fill(cache, losses);
             let count = self.ready.len();
             if count == 0 {
                 sent.wake_ns = wake_ns;
@@ -200,22 +197,17 @@ impl Port {
             transmit(self.port, cache, &mut self.ready);
             sent.frames += count - self.ready.len();
             if !self.ready.is_empty() {
-                sent.wake_ns = Some(now_ns + RETRY_NS);
+                sent.wake_ns = Some(losses.now_ns + RETRY_NS);
                 return sent;
             }
         }
         // There may be more: come back at once.
-        sent.wake_ns = (!self.scheduler.is_empty()).then_some(now_ns);
+        sent.wake_ns = (!self.scheduler.is_empty()).then_some(losses.now_ns);
         sent
     }
 
     /// Moves frames whose turn it is to `ready`; gives the time of the next one, where one waits.
-    fn fill(
-        &mut self,
-        now_ns: u64,
-        cache: &mut FrameCache,
-        counters: &WorkerCounters,
-    ) -> Option<u64> {
+    fn fill(&mut self, cache: &mut FrameCache, losses: &Losses<'_>) -> Option<u64> {
         let (port, of_queues) = (self.port, self.queues.counters());
         // What did not fit goes first, and alone: nothing overtakes it, and it holds no more back
         // than one burst.
@@ -223,10 +215,9 @@ impl Port {
             return None;
         }
         while self.ready.len() < BURST {
-            let next = self.scheduler.next(now_ns, |frame, queue| {
+            let next = self.scheduler.next(losses.now_ns, |frame, queue| {
                 of_queues[queue].late_frames.add(1);
-                counters.port(port).dropped(DropReason::QueueLate).add(1);
-                cache.free(frame);
+                losses.lose(cache, port, DropReason::QueueLate, frame);
             });
             match next {
                 Next::Frame(frame, queue) => {
@@ -243,12 +234,10 @@ impl Port {
         None
     }
 
-    fn give_up(mut self, cache: &mut FrameCache, counters: &WorkerCounters) {
+    fn give_up(mut self, cache: &mut FrameCache, losses: &Losses<'_>) {
         let waiting = std::iter::from_fn(|| self.scheduler.evict());
         for frame in waiting.chain(self.ready) {
-            let port = counters.port(self.port);
-            port.dropped(DropReason::PortDown).add(1);
-            cache.free(frame);
+            losses.lose(cache, self.port, DropReason::PortDown, frame);
         }
         for counters in self.queues.counters() {
             counters.set_waiting(Default::default());

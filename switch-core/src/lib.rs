@@ -13,6 +13,7 @@ pub mod engine;
 pub mod handoff;
 pub mod idle;
 pub mod limits;
+mod loss;
 pub mod mem;
 pub mod port;
 mod publish;

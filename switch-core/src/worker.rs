@@ -18,6 +18,7 @@ use crate::{
     egress::{Egress, Sent},
     handoff::{Handed, Handoff},
     limits::{BURST, MAX_PORTS, MAX_WORKERS, PortIndex, TAKE_OVER, WorkerIndex},
+    loss::Losses,
     mem::{Burst, FrameCache, Pool},
     port::{Queue, wait::WaitSet},
     publish::{Answer, Mailboxes, Order},
@@ -248,7 +249,8 @@ impl Worker {
     /// Moves the outbox to TX rings, queues and other workers; what finds no room is dropped and
     /// counted.
     fn flush(&mut self) {
-        let counters = &self.shared.counters[self.index.get()];
+        let losses = losses(&self.shared, self.index, self.now_ns);
+        let counters = losses.counters;
         while let Some((port, burst)) = self.outbox.take() {
             let position = self.transmit_by[port.get()];
             let reason = match self.served.get_mut(usize::from(position)) {
@@ -267,15 +269,12 @@ impl Worker {
                 ),
                 None => {
                     let cache = &mut self.cache;
-                    self.egress.put(port, burst, self.now_ns, cache, counters);
+                    self.egress.put(port, burst, cache, &losses);
                     DropReason::QueueFull
                 }
             };
-            if !burst.is_empty() {
-                counters.port(port).dropped(reason).add(burst.len() as u64);
-                for frame in burst.drain(..) {
-                    self.cache.free(frame);
-                }
+            for frame in burst.drain(..) {
+                losses.lose(&mut self.cache, port, reason, frame);
             }
         }
     }
@@ -283,7 +282,8 @@ impl Worker {
     /// Moves frames whose turn it is from queues to TX rings.
     #[inline(never)]
     fn send_queued(&mut self) -> Sent {
-        let counters = &self.shared.counters[self.index.get()];
+        let losses = losses(&self.shared, self.index, self.now_ns);
+        let counters = losses.counters;
         let (served, transmit_by) = (&mut self.served, &self.transmit_by);
         let transmit = |port: PortIndex, cache: &mut FrameCache, burst: &mut Burst| {
             let position = usize::from(transmit_by[port.get()] & !QUEUED);
@@ -292,8 +292,7 @@ impl Worker {
                 transmit(served, cache, counters, burst);
             }
         };
-        self.egress
-            .send(self.now_ns, &mut self.cache, counters, transmit)
+        self.egress.send(&mut self.cache, &losses, transmit)
     }
 
     /// Wakes the workers that were handed frames: once a turn and not for each burst.
@@ -333,9 +332,9 @@ impl Worker {
                     }
                     let generation = snapshot.generation;
                     let before = std::mem::replace(&mut self.snapshot, snapshot);
-                    let counters = &shared.counters[self.index.get()];
+                    let losses = losses(&shared, self.index, self.now_ns);
                     self.egress
-                        .adopt(&self.snapshot, self.index, &mut self.cache, counters);
+                        .adopt(&self.snapshot, self.index, &mut self.cache, &losses);
                     self.index_queues();
                     mailbox.answer(Answer::Adopted(before));
                     let adopted = &self.counters().generation;
@@ -429,8 +428,8 @@ impl Worker {
                 self.cache.free(frame);
             }
         }
-        let counters = &self.shared.counters[self.index.get()];
-        self.egress.finish(&mut self.cache, counters);
+        let losses = losses(&self.shared, self.index, self.now_ns);
+        self.egress.finish(&mut self.cache, &losses);
         for served in self.served.drain(..) {
             served.queue.close(&mut self.cache);
         }
@@ -457,6 +456,15 @@ fn transmit(
     port.tx_frames.add((count - burst.len()) as u64);
     port.tx_bytes.add((total - left) as u64);
     served.kick |= count > burst.len();
+}
+
+/// Where a worker counts what it loses in this turn.
+fn losses(shared: &Shared, worker: WorkerIndex, now_ns: u64) -> Losses<'_> {
+    Losses {
+        counters: &shared.counters[worker.get()],
+        now: Tick::after(Duration::from_nanos(now_ns)),
+        now_ns,
+    }
 }
 
 /// Hands frames to the worker that serves a port; says why those that are left cannot go.

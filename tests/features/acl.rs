@@ -368,6 +368,78 @@ fn later_fragments_slip_past_no_port_rule() {
     );
 }
 
+/// What a receiver makes of fragments that reach it, each a place and bytes: the one that comes
+/// later, or the one that was there, has its way where two overlap (RFC 815 leaves it open).
+fn reassembled(fragments: &[(usize, Vec<u8>)], later_wins: bool) -> Vec<Option<u8>> {
+    let mut packet = vec![None; 64];
+    for (start, bytes) in fragments {
+        for (place, byte) in packet[*start..].iter_mut().zip(bytes) {
+            if later_wins || place.is_none() {
+                *place = Some(*byte);
+            }
+        }
+    }
+    packet
+}
+
+/// The numbers below `count` in every order.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    let Some(last) = count.checked_sub(1) else {
+        return vec![Vec::new()];
+    };
+    let shorter = orders(last).into_iter();
+    let with_last = |order: Vec<usize>| {
+        (0..count).map(move |place| {
+            let mut order = order.clone();
+            order.insert(place, last);
+            order
+        })
+    };
+    shorter.flat_map(with_last).collect()
+}
+
+/// Pieces of a packet in every order, tiny and overlapping ones among them (RFC 1858, RFC 3128):
+/// whichever a receiver believes, it never has a connection to the port that is denied.
+#[test]
+fn no_order_of_fragments_makes_a_denied_packet() {
+    let piece = |bits: u16, l4: &[u8]| {
+        let ip = ipv4([10, 0, 0, 1], [10, 0, 0, 2], 6, bits, l4);
+        (bits, eth(ALL, station(1), 0x0800, &ip))
+    };
+    let (allowed, denied) = (tcp(1, 81, 2), tcp(1, 80, 2));
+    let pieces = [
+        piece(FIRST, &allowed),
+        piece(FIRST, &denied),
+        // The ports again, from the first eight bytes on and as a fragment of their own.
+        piece(FIRST | 1, &denied),
+        piece(1, &denied[8..]),
+        piece(LATER, &[0xff; 20]),
+    ];
+    let deny = "action = \"deny\"\nprotocol = \"tcp\"\ndestination_port = 80\n";
+    let allow = "action = \"allow\"\nprotocol = \"tcp\"\ndestination_port = 81\n";
+    let (mut passed, mut tried) = (0, 0);
+    for (default, rule) in [("allow", deny), ("deny", allow)] {
+        let mut scene = scene("acl_from_port = \"list\"", "", &list(default, &[rule]));
+        for order in orders(pieces.len()) {
+            let mut reached = Vec::new();
+            for (bits, frame) in order.into_iter().map(|index| &pieces[index]) {
+                if !scene.reached("a", frame).is_empty() {
+                    reached.push((usize::from(bits & 0x1fff) * 8, frame[34..54].to_vec()));
+                }
+            }
+            tried += 1;
+            passed += reached.len();
+            for later_wins in [false, true] {
+                let packet = reassembled(&reached, later_wins);
+                assert_ne!(packet[2..4], [Some(0), Some(80)], "{reached:?}");
+                assert_eq!(packet[20..], [None; 44], "whole, with a later fragment");
+            }
+        }
+    }
+    // The first fragment to the other port, each time.
+    assert_eq!((passed, tried), (240, 240));
+}
+
 /// What cannot be read passes no list, and everything where there is none.
 #[test]
 fn malformed_packets_pass_no_list() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use switch_core::{
     counters::DropReason::{NoFreeFrame, PortDown, QueueFull, QueueLate},
+    limits::RECENT_DROPS,
     qos::queues::PortQueues,
 };
 
@@ -174,6 +175,9 @@ fn a_full_queue_drops_and_leaves_the_other_alone() {
     // A burst of ten leaves, 30 kB wait.
     let dropped = scene.drops("up", QueueFull);
     assert!((58..=60).contains(&dropped), "{dropped}");
+    let kept = scene.engine.recent_drops(scene.port("up"));
+    assert!(kept.iter().all(|drop| drop.reason == QueueFull));
+    assert_eq!(kept.len(), RECENT_DROPS);
     assert_eq!(
         queues(&scene, "up").counters()[1].full_frames.get(),
         dropped
@@ -234,6 +238,8 @@ fn codel_drops_what_has_stood_for_too_long() {
     }
     let late = scene.drops("slow", QueueLate);
     assert!(late > 20, "{late}");
+    let kept = scene.engine.recent_drops(scene.port("slow"));
+    assert!(kept.iter().any(|drop| drop.reason == QueueLate));
     assert!((500..=530).contains(&sent), "{sent}");
     let (waiting, _) = queues(&scene, "slow").counters()[0].waiting();
     let full = scene.drops("slow", QueueFull);

@@ -4,7 +4,9 @@
 use switch_core::{
     config::{Indices, compile, parse},
     counters::DropReason,
-    engine::{Destination, Outcome, Policed, PolicerMet, RuleMet, Source, Stage, dry_run_of},
+    engine::{
+        Class, Destination, Outcome, Policed, PolicerMet, RuleMet, Source, Stage, dry_run_of,
+    },
     wire::ethernet::Mac,
 };
 
@@ -172,6 +174,47 @@ fn a_trace_changes_nothing_but_its_own_copy() {
     }
     // A trace finds the bucket as the last frame has left it.
     assert_eq!(scene.trace("a", &kilobyte).dropped, policed);
+}
+
+#[test]
+fn the_class_that_a_frame_waits_as_is_told_where_it_waits() {
+    const QUEUED: &str = r#"
+[[scheduler]]
+name = "plain"
+
+[[scheduler.queue]]
+
+[[network]]
+name = "web"
+vlan = 20
+
+[[port]]
+name = "a"
+device = "d0"
+network = "web"
+class_from = ["dscp"]
+
+[[port]]
+name = "b"
+device = "d1"
+network = "web"
+scheduler = "plain"
+
+[[port]]
+name = "c"
+device = "d2"
+network = "web"
+"#;
+    let scene = Scene::new(QUEUED);
+    // Below best effort is background.
+    for (selector, class) in (0..).zip([1, 0, 2, 3, 4, 5, 6, 7]) {
+        let mut bytes = scene::frame(ALL, station(1), &[]);
+        // IPv4 with a class selector (RFC 2474, 4.2.2).
+        bytes[12..16].copy_from_slice(&[8, 0, 0x45, selector << 5]);
+        let ways = scene.trace("a", &bytes).ways;
+        let classes: Vec<_> = ways.iter().map(|way| way.class).collect();
+        assert_eq!(classes, [Class::new(class), None]);
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn what_is_dropped_is_kept_where_it_is_counted() {
         panic!("one drop");
     };
     let a = scene.port("a");
-    assert_eq!((drop.port, drop.ingress), (a, a));
+    assert_eq!((drop.port, drop.ingress), (a, Some(a)));
     assert_eq!(drop.reason, DropReason::TaggedNotAccepted);
     assert_eq!((drop.size, &drop.head), (tagged.len(), &tagged));
     // At a port where it should leave, as it was when it was dropped.
@@ -58,7 +58,7 @@ fn what_is_dropped_is_kept_where_it_is_counted() {
     let [drop] = &drops(&scene, "b")[..] else {
         panic!("one drop");
     };
-    assert_eq!((drop.port, drop.ingress), (scene.port("b"), a));
+    assert_eq!((drop.port, drop.ingress), (scene.port("b"), Some(a)));
     assert_eq!(drop.reason, DropReason::AclToPort);
     assert_eq!(
         (drop.size, &drop.head[..]),
@@ -70,6 +70,20 @@ fn what_is_dropped_is_kept_where_it_is_counted() {
     scene.settle();
     let reasons: Vec<_> = drops(&scene, "a").iter().map(|drop| drop.reason).collect();
     assert!(reasons.contains(&DropReason::PortDown), "{reasons:?}");
+}
+
+#[test]
+fn what_a_full_ring_refuses_is_kept_without_where_it_came_from() {
+    let mut scene = Scene::new(SCENE);
+    scene.set_room("up", 0);
+    scene.queue("a", &frame(ALL, station(1), &[]));
+    scene.settle();
+    let [drop] = &drops(&scene, "up")[..] else {
+        panic!("one drop");
+    };
+    assert_eq!(drop.reason, DropReason::TxRingFull);
+    assert_eq!((drop.port, drop.ingress), (scene.port("up"), None));
+    assert_eq!(drop.head, frame(ALL, station(1), &[(0x8100, 20)]));
 }
 
 #[test]

@@ -82,6 +82,21 @@ pub struct TraceStage {
     pub policers: Vec<TracePolicer>,
 }
 
+/// The queue that a frame waits in until its port sends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceQueue {
+    /// The class that it has been given: 0 to 7.
+    pub class: u8,
+    /// The scheduler of the port.
+    pub scheduler: String,
+    /// The queue's number there, as in `shunt get queues`.
+    pub queue: usize,
+    /// `strict` or `weighted`.
+    pub service: String,
+    /// Bits a second that the port sends at most; null where nothing holds it back.
+    pub port_rate_bps: Option<u64>,
+}
+
 /// Why a frame ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceDrop {
@@ -102,6 +117,8 @@ pub struct TraceEgress {
     pub frame: Option<FrameView>,
     /// What is different from the frame that came in; null when it does not leave.
     pub rewrite: Option<String>,
+    /// Where it waits for its turn; null at a port without queues, and when it does not leave.
+    pub queue: Option<TraceQueue>,
     /// Why it does not leave; null when it does.
     pub drop: Option<TraceDrop>,
     /// The rules that the frame met, in their order.
@@ -119,7 +136,7 @@ pub struct Dropped {
     pub reason: String,
     /// What it means, for people.
     pub text: String,
-    /// The port where it came in; null when that is gone.
+    /// The port where it came in; null when that is gone, and where a ring or a queue lost it.
     pub from: Option<String>,
     /// The frame as it was when it was dropped; `hex` has its first bytes only.
     pub frame: FrameView,

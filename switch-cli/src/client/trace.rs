@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::api::trace::{Trace, TraceEgress, TracePolicer, TraceRule};
+use switch_core::config::units::rate_text;
+
+use crate::api::trace::{Trace, TraceEgress, TracePolicer, TraceQueue, TraceRule};
 
 /// One trace after the other.
 pub fn traces(traces: &[Trace]) -> String {
@@ -19,6 +21,9 @@ fn trace(trace: &Trace) -> String {
     }
     for way in &trace.egress {
         let _ = writeln!(page, "  leave {:<6} {}", way.port, at_port(way));
+        if let Some(queue) = &way.queue {
+            let _ = writeln!(page, "    {}", queue_text(queue));
+        }
         spoke(&mut page, &way.rules, &way.policers);
     }
     let sent = trace.egress.iter().filter(|way| way.drop.is_none());
@@ -36,6 +41,19 @@ fn at_port(way: &TraceEgress) -> String {
         (None, Some(rewrite), Some(frame)) => format!("{rewrite}; {} bytes", frame.bytes),
         _ => String::new(),
     }
+}
+
+fn queue_text(queue: &TraceQueue) -> String {
+    let TraceQueue {
+        class,
+        scheduler,
+        queue,
+        service,
+        port_rate_bps,
+    } = queue;
+    let rate = port_rate_bps.map(|rate| format!(", port at {} at most", rate_text(rate)));
+    let rate = rate.unwrap_or_default();
+    format!("class {class}: waits in queue {queue} of scheduler {scheduler} ({service}{rate})")
 }
 
 fn spoke(page: &mut String, rules: &[TraceRule], policers: &[TracePolicer]) {

@@ -25,13 +25,18 @@ pub fn why(port: &str, drops: &[Dropped]) -> String {
             frame,
             ..
         } = drop;
-        let from = from.as_deref().unwrap_or("a port that is gone");
-        let _ = writeln!(page, "{age_s:.3} s ago, from {from}: {reason}");
+        // Where a lost frame came from is not known any more, nor what would become of it now.
+        let known = from.as_ref().map(|from| format!(", from {from}"));
+        let _ = writeln!(
+            page,
+            "{age_s:.3} s ago{}: {reason}",
+            known.unwrap_or_default()
+        );
         let _ = writeln!(page, "  {}", frame.text);
         let _ = writeln!(page, "  {text}");
         let _ = match &drop.rule {
             Some(rule) => writeln!(page, "  {}", rule_text(rule)),
-            None if drop.still_dropped => Ok(()),
+            None if drop.still_dropped || from.is_none() => Ok(()),
             None => writeln!(page, "  Such a frame would not be dropped so now."),
         };
     }
@@ -72,16 +77,17 @@ mod tests {
             file: "switch.toml".into(),
             line: 12,
         };
-        let gone = Dropped {
+        let lost = Dropped {
             from: None,
-            ..drop("mac_limit", false, None)
+            ..drop("queue_full", false, None)
         };
         let page = why(
             "guest-a",
             &[
                 drop("acl_from_port", true, Some(rule)),
                 drop("truncated", true, None),
-                gone,
+                drop("mac_limit", false, None),
+                lost,
             ],
         );
         insta::assert_snapshot!(page);

@@ -5,6 +5,7 @@ use std::{iter, time::Duration};
 use switch_core::{
     config::snapshot::{EgressTag, Ruleset},
     engine::RecentDrop,
+    limits::PortIndex,
     wire::{
         layer2::Layer2,
         parse::Tag,
@@ -50,7 +51,7 @@ fn describe(switch: &Switch, drop: &RecentDrop) -> Result<Dropped, Problem> {
         age_s: (age.as_secs_f64() * 1000.0).round() / 1000.0,
         reason: drop.reason.name().to_owned(),
         text: drop.reason.text().to_owned(),
-        from: name(drop.ingress),
+        from: drop.ingress.and_then(name),
         frame: FrameView {
             bytes: drop.size,
             text: text::line(&drop.head, drop.size),
@@ -65,15 +66,16 @@ fn describe(switch: &Switch, drop: &RecentDrop) -> Result<Dropped, Problem> {
 /// Bytes that were not kept are 0: rules look so far only behind several IPv6 extension headers.
 fn again(switch: &Switch, drop: &RecentDrop) -> Result<(bool, Option<TraceRule>), Problem> {
     let engine = &switch.engine;
-    if engine.rules().port(drop.ingress).is_none() {
+    let is_there = |port: &PortIndex| engine.rules().port(*port).is_some();
+    let Some(ingress) = drop.ingress.filter(is_there) else {
         return Ok((false, None));
-    }
+    };
     let mut kept = drop.head.clone();
     kept.resize(drop.size, 0);
     // Some are dropped as they came, some as they were to leave.
-    let came = as_it_came(engine.rules(), drop, &kept);
+    let came = as_it_came(engine.rules(), (ingress, drop.port), &kept);
     for bytes in iter::once(kept).chain(came) {
-        let (still, rule) = trace(switch, drop, &bytes)?;
+        let (still, rule) = trace(switch, drop, ingress, &bytes)?;
         if still {
             return Ok((still, rule));
         }
@@ -83,11 +85,15 @@ fn again(switch: &Switch, drop: &RecentDrop) -> Result<(bool, Option<TraceRule>)
 
 /// A frame as it came in, if this is how it was to leave by another port: with the tag that its
 /// network has at the port where it came in.
-fn as_it_came(rules: &Ruleset, drop: &RecentDrop, bytes: &[u8]) -> Option<Vec<u8>> {
-    if drop.port == drop.ingress {
+fn as_it_came(
+    rules: &Ruleset,
+    (from, to): (PortIndex, PortIndex),
+    bytes: &[u8],
+) -> Option<Vec<u8>> {
+    if from == to {
         return None;
     }
-    let (from, to) = (rules.port(drop.ingress)?, rules.port(drop.port)?);
+    let (from, to) = (rules.port(from)?, rules.port(to)?);
     let tag = Layer2::parse(bytes).ok()?.tag;
     let left = match tag {
         Some(tag) => EgressTag::Tagged(Vid::new(tag.tci().vid_bits()).ok()?),
@@ -111,18 +117,19 @@ fn as_it_came(rules: &Ruleset, drop: &RecentDrop, bytes: &[u8]) -> Option<Vec<u8
 fn trace(
     switch: &Switch,
     drop: &RecentDrop,
+    ingress: PortIndex,
     bytes: &[u8],
 ) -> Result<(bool, Option<TraceRule>), Problem> {
     let engine = &switch.engine;
-    let copy = engine.dry_run(drop.ingress);
+    let copy = engine.dry_run(ingress);
     let mut copy = copy.map_err(|error| Problem::refused(error.to_string(), "try again"))?;
-    let outcome = copy.forward(drop.ingress, bytes);
+    let outcome = copy.forward(ingress, bytes);
     let names = Names {
         config: &switch.config,
         rules: engine.rules(),
         file: &switch.config_file.display().to_string(),
     };
-    let trace = explain(names, drop.ingress, bytes, &outcome);
+    let trace = explain(names, ingress, bytes, &outcome);
     let here = names.port(drop.port);
     let way = trace.egress.into_iter().find(|way| way.port == here);
     let (found, rules) = match way {

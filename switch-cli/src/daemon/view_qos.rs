@@ -137,9 +137,9 @@ fn queue_of(port: &str, queues: &PortQueues, position: usize) -> api::Queue {
     let (scheduler, counters) = (queues.rules(), &queues.counters()[position]);
     let rules = &scheduler.queues[position];
     let (waiting_frames, waiting_bytes) = counters.waiting();
-    let (service, weight) = match rules.service {
-        Service::Strict => ("strict", None),
-        Service::Weighted(weight) => ("weighted", Some(weight)),
+    let weight = match rules.service {
+        Service::Strict => None,
+        Service::Weighted(weight) => Some(weight),
     };
     let has = |class: &u8| rules.classes & 1 << class != 0;
     api::Queue {
@@ -147,7 +147,7 @@ fn queue_of(port: &str, queues: &PortQueues, position: usize) -> api::Queue {
         scheduler: scheduler.name.to_string(),
         queue: position,
         classes: (0..8).filter(has).collect(),
-        service: service.to_owned(),
+        service: rules.service.name().to_owned(),
         weight,
         port_rate_bps: scheduler.shaper.map(|(rate, _)| rate.bits_per_second()),
         min_rate_bps: rules.min_rate.map(|rate| rate.bits_per_second()),

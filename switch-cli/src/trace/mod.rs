@@ -7,13 +7,13 @@ pub mod verdicts;
 use switch_core::{
     config::{Action, Config, Port, snapshot::Ruleset},
     counters::DropReason,
-    engine::{Destination, Outcome, Policed, PolicerMet, RuleMet, Source, Stage, Way},
+    engine::{Class, Destination, Outcome, Policed, PolicerMet, RuleMet, Source, Stage, Way},
     limits::PortIndex,
-    wire::layer2::Layer2,
+    wire::{layer2::Layer2, packet::Packet, parse::Tag},
 };
 
 use crate::{
-    api::trace::{Trace, TraceDrop, TraceEgress, TracePolicer, TraceRule, TraceStage},
+    api::trace::{Trace, TraceDrop, TraceEgress, TracePolicer, TraceQueue, TraceRule, TraceStage},
     frame::text,
 };
 
@@ -154,6 +154,19 @@ impl Names<'_> {
             );
         }
         rules
+    }
+
+    /// Where frames of a class wait for a port; none where it has no queues.
+    fn queue(self, port: PortIndex, class: Class) -> Option<TraceQueue> {
+        let rules = self.rules.qos.queues(port)?.rules();
+        let queue = rules.queue_of(class);
+        Some(TraceQueue {
+            class: class.get(),
+            scheduler: rules.name.to_string(),
+            queue,
+            service: rules.queues[queue].service.name().to_owned(),
+            port_rate_bps: rules.shaper.map(|(rate, _)| rate.bits_per_second()),
+        })
     }
 
     fn policers(self, met: &[PolicerMet]) -> Vec<TracePolicer> {
@@ -308,6 +321,9 @@ impl Explained<'_> {
             port: self.names.port(way.port),
             frame: sent.map(|bytes| text::view(bytes)),
             rewrite: sent.map(|bytes| rewrite(self.bytes, bytes)),
+            queue: way
+                .class
+                .and_then(|class| self.names.queue(way.port, class)),
             drop: way
                 .result
                 .as_ref()
@@ -321,17 +337,39 @@ impl Explained<'_> {
 
 /// What is different in a frame that leaves.
 fn rewrite(before: &[u8], after: &[u8]) -> String {
+    if before == after {
+        return "unchanged".to_owned();
+    }
+    let changes: Vec<_> = [tag_change(before, after), dscp_change(before, after)]
+        .into_iter()
+        .flatten()
+        .collect();
+    changes.join("; ")
+}
+
+fn tag_change(before: &[u8], after: &[u8]) -> Option<String> {
     let tag = |bytes: &[u8]| Layer2::parse(bytes).ok().and_then(|header| header.tag);
-    let text = |tag: switch_core::wire::parse::Tag| {
+    let text = |tag: Tag| {
         let tci = tag.tci();
         let dei = if tci.dei() { " DEI" } else { "" };
         format!("VID {} PCP {}{dei}", tci.vid_bits(), tci.pcp())
     };
     match (tag(before), tag(after)) {
-        _ if before == after => "unchanged".to_owned(),
-        (None, Some(new)) => format!("tag pushed: {}", text(new)),
-        (Some(old), None) => format!("tag popped: {}", text(old)),
-        (Some(old), Some(new)) if old != new => format!("tag: {} -> {}", text(old), text(new)),
-        _ => "changed behind the tag".to_owned(),
+        (None, Some(new)) => Some(format!("tag pushed: {}", text(new))),
+        (Some(old), None) => Some(format!("tag popped: {}", text(old))),
+        (Some(old), Some(new)) if old != new => {
+            Some(format!("tag: {} -> {}", text(old), text(new)))
+        }
+        _ => None,
     }
+}
+
+fn dscp_change(before: &[u8], after: &[u8]) -> Option<String> {
+    let dscp = |bytes: &[u8]| {
+        let header = Layer2::parse(bytes).ok()?;
+        let packet = Packet::of_frame(&header, bytes, bytes.len()).ok()?;
+        Some(packet.traffic_class >> 2)
+    };
+    let (old, new) = (dscp(before)?, dscp(after)?);
+    (old != new).then(|| format!("DSCP {old} -> {new}"))
 }

@@ -205,6 +205,62 @@ default = "allow"
     }
 
     #[test]
+    fn where_a_frame_waits_and_how_it_is_marked() {
+        const QUEUES: &str = r#"
+[[scheduler]]
+name = "wan"
+rate = "8 Mbit/s"
+
+[[scheduler.queue]]
+classes = [5, 6, 7]
+strict = true
+
+[[scheduler.queue]]
+weight = 3
+
+[[network]]
+name = "web"
+vlan = 20
+
+[[port]]
+name = "a"
+device = "veA"
+network = "web"
+class = 5
+
+[[port]]
+name = "up"
+device = "eth1"
+role = "uplink"
+trunk = ["*"]
+class_from = ["dscp"]
+scheduler = "wan"
+mark = ["pcp", "dscp"]
+
+[[port]]
+name = "b"
+device = "veB"
+network = "web"
+scheduler = "wan"
+"#;
+        let shown = |from: &str| {
+            let fields = Fields {
+                udp: Some(53),
+                ..Fields::default()
+            };
+            let request = TraceRequest {
+                from: from.into(),
+                fields: Some(fields),
+                frames: Vec::new(),
+            };
+            let traces = offline(QUEUES).trace(&request).expect("traced");
+            crate::client::trace::traces(&traces)
+        };
+        insta::assert_snapshot!(shown("a"));
+        insta::assert_snapshot!(shown("b"));
+    }
+
+    #[test]
     fn the_example_is_as_it_says() {
         const POLICY: &str = include_str!("../../../examples/policy.toml");
         const TESTS: &str = include_str!("../../../examples/policy-tests.toml");

@@ -26,8 +26,8 @@ const _: () = assert!(size_of::<Place>() <= 128, "two cache lines");
 pub struct RecentDrop {
     /// Where it was counted.
     pub port: PortIndex,
-    /// Where it came in.
-    pub ingress: PortIndex,
+    /// Where it came in; none where that is no longer known, since it was lost in a ring or a queue.
+    pub ingress: Option<PortIndex>,
     /// Why.
     pub reason: DropReason,
     /// When, in nanoseconds since the start.
@@ -43,7 +43,8 @@ pub struct RecentDrop {
 struct Place {
     version: AtomicU64,
     at_ns: AtomicU64,
-    /// Size, reason, ingress and the bytes that are kept: 16 bits each, from the highest on.
+    /// Size, reason, ingress ([`NOWHERE`] where it is not known) and the bytes that are kept: 16
+    /// bits each, from the highest on.
     facts: AtomicU64,
     words: [AtomicU64; WORDS],
 }
@@ -66,6 +67,10 @@ impl Default for RecentDrops {
     }
 }
 
+/// The ingress of a frame of which nobody knows it any more.
+const NOWHERE: u64 = 0xffff;
+const _: () = assert!(MAX_PORTS <= NOWHERE as usize);
+
 const TICK_BITS: u32 = 32;
 const IN_TICK_BITS: u32 = 8;
 
@@ -74,7 +79,7 @@ impl RecentDrops {
     #[cold]
     pub fn note(
         &self,
-        (port, ingress): (PortIndex, PortIndex),
+        (port, ingress): (PortIndex, Option<PortIndex>),
         reason: DropReason,
         (now, now_ns): (Tick, u64),
         (size, head): (usize, &[u8]),
@@ -94,10 +99,8 @@ impl RecentDrops {
         place.version.store(version.wrapping_add(1), Relaxed);
         fence(Release);
         place.at_ns.store(now_ns, Relaxed);
-        let facts = (size as u64) << 48
-            | (reason as u64) << 32
-            | (ingress.get() as u64) << 16
-            | kept as u64;
+        let ingress = ingress.map_or(NOWHERE, |port| port.get() as u64);
+        let facts = (size as u64) << 48 | (reason as u64) << 32 | ingress << 16 | kept as u64;
         place.facts.store(facts, Relaxed);
         for (word, bytes) in place
             .words
@@ -140,7 +143,7 @@ impl Place {
         head.truncate(field(0));
         Some(RecentDrop {
             port,
-            ingress: PortIndex::new(field(16)),
+            ingress: (field(16) != NOWHERE as usize).then(|| PortIndex::new(field(16))),
             reason: *DropReason::ALL.get(field(32))?,
             at_ns,
             size: field(48),
@@ -158,7 +161,7 @@ mod tests {
     fn note(drops: &RecentDrops, port: usize, tick: u32, number: u64) {
         let head = number.to_be_bytes().repeat(RECENT_DROP_BYTES / 4);
         drops.note(
-            (PortIndex::new(port), PortIndex::new(port ^ 1)),
+            (PortIndex::new(port), Some(PortIndex::new(port ^ 1))),
             DropReason::ALL[number as usize % DropReason::COUNT],
             (Tick(tick), number),
             (number as usize % 9000, &head),
@@ -199,19 +202,21 @@ mod tests {
     #[test]
     fn a_record_is_as_it_was_written() {
         let drops = RecentDrops::default();
-        let places = (PortIndex::new(1023), PortIndex::new(1022));
+        let port = PortIndex::new(1023);
         let head: Vec<u8> = (0..13).collect();
         let when = (Tick(1), u64::MAX);
-        drops.note(places, DropReason::TxError, when, (9216, &head));
-        let expected = RecentDrop {
-            port: places.0,
-            ingress: places.1,
-            reason: DropReason::TxError,
-            at_ns: u64::MAX,
-            size: 9216,
-            head,
-        };
-        assert_eq!(drops.of(places.0).collect::<Vec<_>>(), [expected]);
+        for ingress in [Some(PortIndex::new(1022)), None] {
+            drops.note((port, ingress), DropReason::TxError, when, (9216, &head));
+            let expected = RecentDrop {
+                port,
+                ingress,
+                reason: DropReason::TxError,
+                at_ns: u64::MAX,
+                size: 9216,
+                head: head.clone(),
+            };
+            assert_eq!(drops.of(port).last(), Some(expected));
+        }
     }
 
     #[test]

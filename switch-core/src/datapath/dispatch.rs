@@ -52,6 +52,7 @@ fn keep(
 ) {
     if let Some(recent) = &context.counters.recent {
         let when = (context.now, context.now_ns);
+        let places = (places.0, Some(places.1));
         recent.note(places, reason, when, (frame.size(), region.head(frame)));
     }
 }

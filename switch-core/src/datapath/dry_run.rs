@@ -16,7 +16,7 @@ use crate::{
     counters::{DropReason, WorkerCounters},
     limits::{MAX_FRAME_SIZE, NetworkIndex, PortIndex, SLAB_SIZE, WorkerIndex},
     mem::{Burst, FrameCache, HugePages, Pool, Region},
-    qos::{meter::Colour, policer::Policer},
+    qos::{classes::Class, meter::Colour, policer::Policer},
     table::fdb::Fdb,
     wire::layer2::Layer2,
 };
@@ -45,8 +45,16 @@ struct Memory {
 /// What one frame left behind.
 struct Traces {
     entry: Entry,
-    sent: Vec<(PortIndex, Vec<u8>)>,
+    sent: Vec<Sent>,
     counters: WorkerCounters,
+}
+
+/// A frame on its way out.
+struct Sent {
+    to: PortIndex,
+    bytes: Vec<u8>,
+    /// What stands in the byte before it: the class, for a port with queues.
+    note: u8,
 }
 
 impl DryRun {
@@ -193,10 +201,10 @@ impl DryRun {
         outcome.policed.extend(policers_met(ingress_policers));
         let ports = (0..rules.ports.len()).map(PortIndex::new);
         for port in ports.filter(|port| *port != ingress) {
-            let sent = traces.sent.iter().find(|(to, _)| *to == port);
+            let sent = traces.sent.iter().find(|sent| sent.to == port);
             let dropped = drops_at(&traces.counters, port).next();
             let result = match (sent, dropped) {
-                (Some((_, bytes)), _) => Ok(bytes.clone()),
+                (Some(sent), _) => Ok(sent.bytes.clone()),
                 (None, Some(reason)) => Err(reason),
                 (None, None) => continue,
             };
@@ -218,10 +226,12 @@ impl DryRun {
             ];
             let mut policed = rule_policers_met(&rules, &met);
             policed.extend(policers_met(egress_policers));
+            let class = sent.filter(|_| rules.qos.queues(port).is_some());
             outcome.ways.push(Way {
                 port,
                 rules: met,
                 policed,
+                class: class.and_then(|sent| Class::new(sent.note)),
                 result,
             });
         }
@@ -286,7 +296,11 @@ impl Memory {
         while let Some((port, frames)) = outbox.take() {
             for frame in frames.drain(..) {
                 let parts: Vec<&[u8]> = cache.region().bytes(&frame).collect();
-                sent.push((port, parts.concat()));
+                sent.push(Sent {
+                    to: port,
+                    bytes: parts.concat(),
+                    note: cache.region().note(&frame),
+                });
                 cache.free(frame);
             }
         }

@@ -15,8 +15,8 @@ impl Engine {
         }
     }
 
-    /// The last frames that the datapath dropped at a port since the port was added, the last one
-    /// first. Not all: so many a second of each worker, and none that rings or the kernel dropped.
+    /// The last frames that were dropped at a port since the port was added, the last one first.
+    /// Not all: so many a second of each worker, and none that the kernel dropped.
     #[must_use]
     pub fn recent_drops(&self, port: PortIndex) -> Vec<RecentDrop> {
         let since = self.added_ns[port.get()];

@@ -29,6 +29,17 @@ pub enum Service {
     Weighted(u16),
 }
 
+impl Service {
+    /// The word in the configuration and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Weighted(_) => "weighted",
+        }
+    }
+}
+
 /// A queue as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QueueRules {
@@ -58,13 +69,16 @@ pub struct SchedulerRules {
 }
 
 impl SchedulerRules {
-    /// By class, its queue; the last one where no queue has it.
+    /// The position of the queue that has a class; the last one where none has it.
+    #[must_use]
+    pub fn queue_of(&self, class: Class) -> usize {
+        let has = |queue: &QueueRules| queue.classes & 1 << class.get() != 0;
+        let last = self.queues.len() - 1;
+        self.queues.iter().position(has).unwrap_or(last)
+    }
+
     fn queue_by_class(&self) -> [u8; Class::COUNT] {
-        std::array::from_fn(|class| {
-            let has = |queue: &QueueRules| queue.classes & 1 << class != 0;
-            let last = self.queues.len() - 1;
-            self.queues.iter().position(has).unwrap_or(last) as u8
-        })
+        std::array::from_fn(|class| self.queue_of(Class::of_bits(class as u8)) as u8)
     }
 
     /// The positions of the queues in the order of strict priority: of the highest class first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     counters::DropReason,
     limits::{NetworkIndex, PortIndex},
+    qos::classes::Class,
 };
 
 /// Where on its way a frame is, in the order of the way.
@@ -170,6 +171,8 @@ pub struct Way {
     pub rules: Vec<RuleMet>,
     /// The policers of the port, and of its network for all ports together.
     pub policed: Vec<PolicerMet>,
+    /// The class that it waits as until it is sent; none where the port has no queues.
+    pub class: Option<Class>,
     /// Its bytes as it leaves, or why it does not.
     pub result: Result<Vec<u8>, DropReason>,
 }
