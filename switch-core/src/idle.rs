@@ -5,8 +5,8 @@
 //! Between the two: a worker looks for [`SPIN`] after its last frame and then sleeps, as long as it
 //! knows nothing better. When frames come in a rhythm, as the requests of a client do that thinks
 //! for the same time after each answer, it sleeps until just before the next one is due and looks
-//! for as long as the rhythm varies, and longer for one that is late. That is what the kernel's idle
-//! governor does for the processor itself (drivers/cpuidle/governors/menu.c,
+//! for as long as the rhythm varies, and longer for one that is late. That is what the kernel's
+//! idle governor does for the processor itself (drivers/cpuidle/governors/menu.c,
 //! `get_typical_interval`), but for the late ones: a governor is not asked to be awake.
 //!
 //! Who wants every frame at once, and has a core to give, asks for [`Policy::Poll`].
@@ -298,7 +298,7 @@ mod tests {
         let mut sleeper = Sleeper::new();
         sleeper.frames(pauses(100, 2000, 150));
         // One of five, by up to 1.5 ms.
-        let lateness = |number: u64| (number % 5 == 0).then_some(number * 797 % 1500);
+        let lateness = |number: u64| number.is_multiple_of(5).then_some(number * 797 % 1500);
         let late = pauses(500, 2000, 150).zip(0..).map(|(pause, number)| {
             pause + Duration::from_micros(lateness(number).unwrap_or_default())
         });

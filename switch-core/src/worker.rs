@@ -372,7 +372,7 @@ impl Worker {
 
     /// Renews the tables that depend on which queues are served, and which worker sends for a port.
     fn index_queues(&mut self) {
-        assert!(self.served.len() <= usize::from(QUEUED));
+        assert!(self.served.len() < usize::from(QUEUED));
         self.transmit_by.fill(NO_QUEUE);
         for (position, served) in self.served.iter().enumerate() {
             let port = served.port;

@@ -26,7 +26,7 @@ const _: () = assert!(size_of::<Place>() <= 128, "two cache lines");
 pub struct RecentDrop {
     /// Where it was counted.
     pub port: PortIndex,
-    /// Where it came in; none where that is no longer known, since it was lost in a ring or a queue.
+    /// Where it came in; none where a ring or a queue lost it, since then nobody knows any more.
     pub ingress: Option<PortIndex>,
     /// Why.
     pub reason: DropReason,

@@ -15,7 +15,8 @@ const ORDER: &[&[&str]] = &[
     &["config"],
     &["datapath"],
     &["express"],
-    &["handoff", "publish", "egress"],
+    &["handoff", "publish", "loss"],
+    &["egress"],
     &["worker"],
     &["engine"],
 ];
