@@ -84,8 +84,8 @@ pub const RECENT_DROPS: usize = 8;
 /// Bytes that are kept of one: tags, IPv6 with a fragment header, and TCP.
 pub const RECENT_DROP_BYTES: usize = 96;
 /// Flows that a worker of a switch with policy finds by a few loads, 128 bytes each and 80 for
-/// what is seldom asked: 832 KiB.
-pub const SHORTCUTS_PER_WORKER: usize = 4096;
+/// what is seldom asked: 3.3 MiB. As many as there are flows in its flow table.
+pub const SHORTCUTS_PER_WORKER: usize = FLOWS_PER_WORKER;
 /// Seconds without a frame after which a flow has left.
 pub const FLOW_IDLE_S: u32 = 60;
 /// Seconds in which moves of an address are counted together, where the configuration has none:

@@ -27,7 +27,7 @@ use crate::{
     config::snapshot::{PortRules, Role, Snapshot},
     counters::{DropReason, WorkerCounters},
     limits::{PortIndex, WorkerIndex},
-    mem::{Burst, FrameCache},
+    mem::{Burst, FrameCache, Region},
     table::{
         fdb::{Fdb, View},
         flow::FlowTable,
@@ -36,6 +36,7 @@ use crate::{
 use dispatch::Egress;
 use entry::{Decision, Entry, Verdict};
 use exit::Exits;
+use shortcut::Shortcuts;
 
 /// What all frames of a burst have in common.
 #[derive(Debug)]
@@ -92,8 +93,7 @@ pub fn forward(
     let mut marks = qos::Marks::new();
     if context.snapshot.rules.concerns(ingress).from_port {
         let frames = (&*burst, &**cache.region());
-        let policed = policy::enter(&received, &stations, frames, entries, shortcuts);
-        qos::enter(context, ingress, frames, entries, policed, &mut marks);
+        apply_policy(&received, &stations, frames, entries, shortcuts, &mut marks);
     } else {
         classify::classify(context, rules, &stations, burst, cache.region(), entries);
     }
@@ -110,6 +110,23 @@ pub fn forward(
         outbox,
     };
     egress.dispatch(burst, entries, &exits);
+}
+
+/// Stages 1 to 5, for a port that policy concerns. Apart, so that the stages behind it have the
+/// registers for themselves.
+#[cold]
+#[inline(never)]
+fn apply_policy(
+    received: &Received<'_>,
+    stations: &View<'_>,
+    frames: (&Burst, &Region),
+    entries: &mut [Entry],
+    shortcuts: Option<&mut Shortcuts>,
+    marks: &mut qos::Marks,
+) {
+    let policed = policy::enter(received, stations, frames, entries, shortcuts);
+    let (context, ingress) = (received.context, received.ingress);
+    qos::enter(context, ingress, frames, entries, policed, marks);
 }
 
 /// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames

@@ -76,6 +76,10 @@ const FLAGS_SHIFT: u32 = 10;
 /// share their places would otherwise drive each other out with every frame.
 const PATIENCE: u32 = 8;
 
+/// The bits of a hash that choose a place: the uppermost, since only they depend on all bits.
+const PLACE_SHIFT: u32 = u64::BITS - SHORTCUTS_PER_WORKER.ilog2();
+const _: () = assert!(SHORTCUTS_PER_WORKER.is_power_of_two());
+
 /// What a frame's fate depends on up to its access control lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key([u64; WORDS]);
@@ -340,14 +344,17 @@ impl Shortcuts {
                 true => [0; WORDS],
                 false => flows.secrets().map(|secret| secret | 1),
             },
-            owners: Box::new([None; SHORTCUTS_PER_WORKER]),
+            owners: vec![None; SHORTCUTS_PER_WORKER]
+                .into_boxed_slice()
+                .try_into()
+                .expect("as many"),
             owned: Box::new([0; MAX_PORTS]),
             touched: Box::default(),
             refused: 0,
         }
     }
 
-    /// A sum of products with secret odd numbers (multilinear hashing): the upper bits decide. All
+    /// A sum of products with secret odd numbers (multilinear hashing): the uppermost bits decide. All
     /// words but that of the place, which is the same for a burst.
     #[inline(always)]
     fn index_ipv4(&self, [w0, w1, w2, w3, _]: [u64; WORDS_IPV4]) -> usize {
@@ -356,7 +363,7 @@ impl Shortcuts {
             .wrapping_add(w1.wrapping_mul(s1))
             .wrapping_add(w2.wrapping_mul(s2))
             .wrapping_add(w3.wrapping_mul(s3));
-        (hash >> 40) as usize % SHORTCUTS_PER_WORKER
+        (hash >> PLACE_SHIFT) as usize
     }
 
     fn index(&self, key: &Key) -> usize {
@@ -369,7 +376,7 @@ impl Shortcuts {
         let hash = products.fold(0_u64, |sum, (_, (word, secret))| {
             sum.wrapping_add(word.wrapping_mul(secret))
         });
-        (hash >> 40) as usize % SHORTCUTS_PER_WORKER
+        (hash >> PLACE_SHIFT) as usize
     }
 
     /// Enters a frame as another one of its flow has left the stages; none, and nothing is done,
@@ -479,8 +486,11 @@ impl Shortcuts {
             return;
         };
         let first = self.index(&key);
-        let mut places = [first, first ^ 1].into_iter();
-        let Some(index) = places.find(|index| self.may_take(*index, &owner)) else {
+        let places = [first, first ^ 1];
+        let is_free = |index: &usize| self.owners[*index].is_none();
+        let free = places.into_iter().find(is_free);
+        let taken = || places.into_iter().find(|it| self.may_take(*it, &owner));
+        let Some(index) = free.or_else(taken) else {
             self.refused = self.refused.wrapping_add(1);
             return;
         };

@@ -198,6 +198,31 @@ fn a_frame_is_taken_only_where_its_key_is_that_of_the_flow() {
     }
 }
 
+/// Wherever flows differ, they have places of their own: also in the last byte of an address.
+#[test]
+fn flows_that_differ_in_one_byte_have_places_of_their_own() {
+    let mut bench = Bench::new();
+    let frame = ordinary().swap_remove(0);
+    // Both MAC addresses, both addresses, both ports.
+    for place in (0..12).chain(26..38) {
+        let mut indices: Vec<usize> = (0..=255)
+            .map(|value| {
+                let mut other = frame.clone();
+                other[place] = value;
+                let key = bench.key(&other).expect("an ordinary frame");
+                bench.shortcuts.index(&key)
+            })
+            .collect();
+        indices.sort_unstable();
+        indices.dedup();
+        assert!(
+            indices.len() > 128,
+            "byte {place}: {} places",
+            indices.len()
+        );
+    }
+}
+
 #[test]
 fn what_was_counted_is_added_to_rules_and_flow() {
     let mut bench = Bench::new();
@@ -227,7 +252,7 @@ fn what_was_counted_is_added_to_rules_and_flow() {
     assert_eq!(settle(&mut bench), (3, bytes, 5), "only once");
 }
 
-/// A port with ever new flows takes places from others until it has as many as they.
+/// A port with ever new flows takes no places from others that have fewer.
 #[test]
 fn a_port_with_many_flows_leaves_others_theirs() {
     let mut bench = Bench::new();
@@ -236,6 +261,9 @@ fn a_port_with_many_flows_leaves_others_theirs() {
         frame[34..36].copy_from_slice(&number.to_be_bytes());
         frame
     };
+    for number in 60_000..60_200 {
+        bench.insert(&of(number), PortIndex::new(4), None);
+    }
     for number in 0..100 {
         bench.insert(&of(number), GUEST, None);
         bench.take(&of(number));
