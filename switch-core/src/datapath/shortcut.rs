@@ -354,8 +354,8 @@ impl Shortcuts {
         }
     }
 
-    /// A sum of products with secret odd numbers (multilinear hashing): the uppermost bits decide. All
-    /// words but that of the place, which is the same for a burst.
+    /// A sum of products with secret odd numbers (multilinear hashing), of which the uppermost bits
+    /// decide; of all words but that of the place, which is the same for a burst.
     #[inline(always)]
     fn index_ipv4(&self, [w0, w1, w2, w3, _]: [u64; WORDS_IPV4]) -> usize {
         let [s0, s1, s2, s3, ..] = self.secrets;
