@@ -31,6 +31,27 @@ pub struct Policer {
     violate: Option<&'static str>,
 }
 
+impl Policer {
+    /// What becomes of frames above the first level and above the second, whether the file says it
+    /// or leaves it out.
+    fn actions(self) -> [&'static str; 2] {
+        let exceed = match self.kind {
+            Kind::Plain => "drop",
+            _ => "mark",
+        };
+        [
+            self.exceed.unwrap_or(exceed),
+            self.violate.unwrap_or("drop"),
+        ]
+    }
+
+    /// Whether another one, perhaps in other words, does the same.
+    fn does_as(self, other: Self) -> bool {
+        let all = |it: Self| (it.limit, it.kind, it.aware, it.actions());
+        all(self) == all(other)
+    }
+}
+
 /// Policers by their positions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policed {
@@ -240,17 +261,11 @@ impl Meter {
 
     /// The colour that a frame goes on with; none: it is dropped.
     fn police(&mut self, now: u64, bytes: usize, came: u8, wrong: Option<Wrong>) -> Option<u8> {
-        let Policer {
-            kind,
-            exceed,
-            violate,
-            ..
-        } = self.rules;
-        let action = match (self.measure(now, bytes, came, wrong), kind) {
+        let [exceed, violate] = self.rules.actions();
+        let action = match (self.measure(now, bytes, came, wrong), self.rules.kind) {
             (0, _) => return Some(came),
-            (_, Kind::Plain) => exceed.unwrap_or("drop"),
-            (1, _) => exceed.unwrap_or("mark"),
-            _ => violate.unwrap_or("drop"),
+            (_, Kind::Plain) | (1, _) => exceed,
+            _ => violate,
         };
         match action {
             "drop" => None,
@@ -313,7 +328,7 @@ impl Meters {
             let rules = rules.policers[index];
             let old = before.policers.get(&place);
             let same = old.filter(|(owner, number, meter)| {
-                keeps && owner == name && *number == index && meter.rules == rules
+                keeps && owner == name && *number == index && meter.rules.does_as(rules)
             });
             let meter = same.map_or_else(|| Meter::new(rules, now), |(.., old)| old.clone());
             self.policers.insert(place, (name.clone(), index, meter));

@@ -456,8 +456,10 @@ impl Fdb {
     }
 
     /// Removes all entries, static ones too, whose network and port `is_gone` tells, in one pass,
-    /// and returns how many. As for [`flush`](Self::flush), nobody may learn such any more.
+    /// and returns how many; and what is known of moves from there. As for [`flush`](Self::flush),
+    /// nobody may learn such any more.
     pub fn flush_where(&self, is_gone: impl Fn(NetworkIndex, PortIndex) -> bool) -> usize {
+        self.flaps.forget_where(&is_gone);
         self.remove_where(self.slots(), &self.events.removed, |_, word| {
             is_gone(word.network(), word.port())
         })

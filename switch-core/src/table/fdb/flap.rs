@@ -228,6 +228,18 @@ impl FlapTable {
         }
     }
 
+    /// Forgets the addresses whose network or first port `is_gone` tells: the next port with its
+    /// number is another one.
+    pub(super) fn forget_where(&self, is_gone: impl Fn(NetworkIndex, PortIndex) -> bool) {
+        for record in self.records.as_flattened() {
+            if let Some((key, state)) = record.get()
+                && is_gone(key.network(), state.home)
+            {
+                record.state.store(0, Relaxed);
+            }
+        }
+    }
+
     /// Those whose window or quarantine is not over.
     pub(super) fn all(&self, now: Tick, limits: &FlapLimits) -> Vec<Flapping> {
         let records = self.records.as_flattened().iter();
@@ -313,6 +325,21 @@ mod tests {
         assert!(!moves(home, thief, 13));
         assert!(table.is_held(key(7), thief, Tick(13)));
         assert!(!table.is_held(key(7), home, Tick(13)));
+    }
+
+    #[test]
+    fn a_port_that_is_gone_holds_nothing() {
+        let table = table();
+        let [home, thief] = [1, 2].map(PortIndex::new);
+        for now in 0..3 {
+            let _ = table.may_move(key(7), home, thief, Tick(now), &LIMITS);
+        }
+        assert!(table.is_held(key(7), thief, Tick(3)));
+        table.forget_where(|network, port| network.get() == 3 && port == thief);
+        assert!(table.is_held(key(7), thief, Tick(3)), "it is not its home");
+        table.forget_where(|network, port| network.get() == 3 && port == home);
+        assert!(!table.is_held(key(7), thief, Tick(3)));
+        assert_eq!(table.all(Tick(3), &LIMITS), []);
     }
 
     #[test]
