@@ -6,13 +6,17 @@
 //! who loses an address again and again is not taken for who steals it.
 //!
 //! The table has its size, and only moves of known addresses come into it: whoever sends ever new
-//! addresses leaves nothing here. A place is taken from another address only when that one's window
-//! and quarantine are over. Where there is none, moves are not counted.
+//! addresses leaves nothing here. A place is free when the window and the quarantine of its address
+//! are over. Where none is, the address whose port has most records in the whole table makes place,
+//! if that port has at least two more than the newcomer's. So whoever moves addresses of its own to
+//! and fro, between two ports, drives out its own records and nobody else's. A port that has most
+//! itself gets no further place, and its next moves are not counted: those that are would otherwise
+//! never be counted to the end.
 //!
 //! A record is two numbers, which workers write one after the other. Whoever reads half of an old
 //! and half of a new one takes it for nobody's, because some bits of the key are in both.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::slot::Key;
 use crate::{
@@ -80,6 +84,15 @@ fn tag(key: Key) -> u64 {
     (key.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> TAG_SHIFT) | 1
 }
 
+fn field(word: u64, shift: u32, bits: u32) -> u64 {
+    word >> shift & ((1 << bits) - 1)
+}
+
+/// The port of a packed state, whosever it is.
+fn home(word: u64) -> PortIndex {
+    PortIndex::new(field(word, AT_BITS, HOME_BITS) as usize)
+}
+
 impl State {
     fn pack(self, key: Key) -> u64 {
         u64::from(self.at)
@@ -90,12 +103,11 @@ impl State {
     }
 
     fn unpack(word: u64, key: Key) -> Option<Self> {
-        let field = |shift: u32, bits: u32| word >> shift & ((1 << bits) - 1);
         (word >> TAG_SHIFT == tag(key)).then(|| Self {
             at: word as u32,
-            home: PortIndex::new(field(AT_BITS, HOME_BITS) as usize),
-            moves: field(AT_BITS + HOME_BITS, MOVES_BITS) as u32,
-            quarantined: field(TAG_SHIFT - 1, 1) != 0,
+            home: home(word),
+            moves: field(word, AT_BITS + HOME_BITS, MOVES_BITS) as u32,
+            quarantined: field(word, TAG_SHIFT - 1, 1) != 0,
         })
     }
 
@@ -123,17 +135,14 @@ impl Record {
         let key = Key::of_u64(self.key.load(Relaxed));
         Some((key, State::unpack(self.state.load(Relaxed), key)?))
     }
-
-    fn set(&self, key: Key, state: State) {
-        self.key.store(key.to_u64(), Relaxed);
-        self.state.store(state.pack(key), Relaxed);
-    }
 }
 
 /// The addresses that have moved of late.
 #[derive(Debug)]
 pub(super) struct FlapTable {
     records: Box<[[Record; WAYS]]>,
+    /// By port, the records of addresses that were there at first, whether over or not.
+    homes: Box<[AtomicU32]>,
     secrets: [u64; 2],
 }
 
@@ -141,8 +150,30 @@ impl FlapTable {
     pub(super) fn new(secrets: [u64; 2]) -> Self {
         Self {
             records: (0..RECORDS / WAYS).map(|_| Default::default()).collect(),
+            homes: (0..MAX_PORTS).map(|_| AtomicU32::new(0)).collect(),
             secrets,
         }
+    }
+
+    /// Writes a record, 0 for none. A count goes up before the record can be seen, and down for the
+    /// one that was taken out, so that it is exact however many workers write.
+    fn write(&self, record: &Record, state: u64) {
+        if state != 0 {
+            self.homes[home(state).get()].fetch_add(1, Relaxed);
+        }
+        let before = record.state.swap(state, Relaxed);
+        if before != 0 {
+            self.homes[home(before).get()].fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn set(&self, record: &Record, key: Key, state: State) {
+        record.key.store(key.to_u64(), Relaxed);
+        self.write(record, state.pack(key));
+    }
+
+    fn count(&self, port: PortIndex) -> u32 {
+        self.homes[port.get()].load(Relaxed)
     }
 
     /// What is known goes to another table.
@@ -151,7 +182,7 @@ impl FlapTable {
         let (from, to) = (self.records.as_flattened(), copy.records.as_flattened());
         for (from, to) in from.iter().zip(to) {
             to.key.store(from.key.load(Relaxed), Relaxed);
-            to.state.store(from.state.load(Relaxed), Relaxed);
+            copy.write(to, from.state.load(Relaxed));
         }
         copy
     }
@@ -195,13 +226,14 @@ impl FlapTable {
             // Whenever that is: who has held it just when the window was over is not the first.
             Some((_, state)) if state.home == to => true,
             Some((record, state)) if state.left(now, limits.window_s).is_none() => {
-                record.set(key, begun);
+                self.set(record, key, begun);
                 true
             }
             Some((record, state)) => {
                 let moves = (state.moves + 1).min(MAX_MOVES + 1);
                 let allowed = moves <= limits.moves;
-                record.set(
+                self.set(
+                    record,
                     key,
                     match allowed {
                         true => State { moves, ..state },
@@ -216,16 +248,47 @@ impl FlapTable {
                 allowed
             }
             None => {
-                let over = |record: &&Record| {
-                    let state = record.get().map(|(_, state)| state);
-                    state.is_none_or(|state| state.left(now, limits.window_s).is_none())
-                };
-                if let Some(record) = self.ways(key).iter().find(over) {
-                    record.set(key, begun);
+                if let Some(record) = self.make_room(key, from, now, limits.window_s) {
+                    self.set(record, key, begun);
                 }
                 true
             }
         }
+    }
+
+    /// The place of a new record of an address that was at `newcomer`: a free one, or that of the
+    /// port with most records, where that is to give way: of those of its addresses that are not
+    /// quarantined the one that is over first, else of the others.
+    fn make_room(
+        &self,
+        key: Key,
+        newcomer: PortIndex,
+        now: Tick,
+        window_s: u32,
+    ) -> Option<&Record> {
+        let ways = self.ways(key).each_ref().map(|record| {
+            let live = record.get().and_then(|(_, state)| {
+                let left = state.left(now, window_s)?;
+                Some((state.home, (state.quarantined, left)))
+            });
+            (record, live)
+        });
+        if let Some(&(record, _)) = ways.iter().find(|(_, live)| live.is_none()) {
+            return Some(record);
+        }
+        let live = || {
+            ways.iter()
+                .filter_map(|(record, live)| Some((record, (*live)?)))
+        };
+        let heaviest = live().map(|(_, (home, _))| home);
+        let heaviest = heaviest.max_by_key(|home| self.count(*home))?;
+        // With one more only, the two would drive each other out in turn.
+        if self.count(heaviest) < self.count(newcomer) + 2 {
+            return None;
+        }
+        let its = live().filter(|(_, (home, _))| *home == heaviest);
+        its.min_by_key(|(_, (_, order))| *order)
+            .map(|(record, _)| *record)
     }
 
     /// Forgets the addresses whose network or first port `is_gone` tells: the next port with its
@@ -235,7 +298,7 @@ impl FlapTable {
             if let Some((key, state)) = record.get()
                 && is_gone(key.network(), state.home)
             {
-                record.state.store(0, Relaxed);
+                self.write(record, 0);
             }
         }
     }
@@ -276,7 +339,8 @@ mod tests {
     }
 
     fn table() -> FlapTable {
-        FlapTable::new([1, 3])
+        // As the forwarding database makes them: without that, all addresses share four places.
+        FlapTable::new([1, 3].map(super::super::spread))
     }
 
     #[test]
@@ -353,6 +417,83 @@ mod tests {
         }
     }
 
+    /// Records by the count of each port, and how many there are.
+    fn counted(table: &FlapTable) -> (u32, usize) {
+        let counts = table.homes.iter().map(|count| count.load(Relaxed));
+        let records = table.records.as_flattened().iter();
+        (counts.sum(), records.filter_map(Record::get).count())
+    }
+
+    /// A guest that moves addresses of its own between its two ports fills the table, and hides
+    /// nothing by that: not what happens to others afterwards, nor what was known of them before.
+    #[test]
+    fn who_fills_the_table_pays_for_it_alone() {
+        let table = table();
+        let [home, thief, one, two] = [1, 2, 3, 4].map(PortIndex::new);
+        let moves = |number, from, to| table.may_move(key(number), from, to, Tick(5), &LIMITS);
+        let flood = |numbers: std::ops::Range<u64>| {
+            for number in numbers {
+                let (from, to) = if number % 2 == 0 {
+                    (one, two)
+                } else {
+                    (two, one)
+                };
+                assert!(moves(number, from, to));
+            }
+        };
+        assert!(moves(0, home, thief));
+        flood(1000..50_000);
+        assert_eq!(table.all(Tick(5), &LIMITS).len(), RECORDS);
+        for number in 0..100 {
+            if number != 0 {
+                assert!(moves(number, home, thief));
+            }
+            flood(50_000 + number * 1000..51_000 + number * 1000);
+            assert!(moves(number, home, thief));
+            assert!(!moves(number, home, thief), "the third time, of {number}");
+        }
+        flood(200_000..250_000);
+        for number in 0..100 {
+            assert!(table.is_held(key(number), thief, Tick(5)), "{number}");
+        }
+        assert_eq!(table.count(home), 100);
+        assert_eq!(counted(&table), (RECORDS as u32, RECORDS));
+        assert_eq!(counted(&table.duplicate()), (RECORDS as u32, RECORDS));
+        table.forget_where(|_, port| port == one || port == two);
+        assert_eq!(counted(&table), (100, 100));
+        assert_eq!((table.count(one), table.count(two)), (0, 0));
+    }
+
+    #[test]
+    fn of_the_port_that_has_most_the_first_that_is_over_makes_place() {
+        let table = table();
+        let thief = PortIndex::new(9);
+        let moves = |number, from, now| {
+            table.may_move(key(number), PortIndex::new(from), thief, Tick(now), &LIMITS)
+        };
+        let shared = table.ways(key(0));
+        let same = (0..).filter(|number| std::ptr::eq(table.ways(key(*number)), shared));
+        let numbers: Vec<u64> = same.take(9).collect();
+        let known = || {
+            let known = numbers.iter().map(|number| table.find(key(*number)));
+            known.map(|found| found.is_some()).collect::<Vec<_>>()
+        };
+        for (number, now) in [(0, 5), (0, 5), (0, 5), (1, 7), (2, 6), (3, 8)] {
+            let _ = moves(numbers[number], 1, now);
+        }
+        assert!(table.is_held(key(numbers[0]), thief, Tick(8)));
+        // The port of each; those that have nothing yet get a place while port 1 has two.
+        for (number, from) in [(4, 2), (5, 3), (6, 3), (7, 4), (8, 5)] {
+            assert!(moves(numbers[number], from, 8));
+        }
+        let expected = [true, false, false, false, true, true, false, true, false];
+        assert_eq!(known(), expected);
+        assert!(
+            table.is_held(key(numbers[0]), thief, Tick(8)),
+            "the last to go"
+        );
+    }
+
     #[test]
     fn more_addresses_than_places_displace_none_that_is_held() {
         let table = table();
@@ -364,7 +505,7 @@ mod tests {
             assert!(table.may_move(key(number), home, thief, Tick(5), &LIMITS));
         }
         assert!(table.is_held(key(0), thief, Tick(5)));
-        assert!(table.all(Tick(5), &LIMITS).len() <= RECORDS);
+        assert_eq!(table.all(Tick(5), &LIMITS).len(), RECORDS);
         // When their windows are over there is room again.
         let _ = table.may_move(key(200_000), home, thief, Tick(20), &LIMITS);
         assert!(table.all(Tick(20), &LIMITS).len() == 2);
