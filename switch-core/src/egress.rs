@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::{
     config::snapshot::Snapshot,
     counters::DropReason,
-    limits::{BURST, MAX_PORTS, PortIndex, QUEUED_CHUNKS_PER_PORT, WorkerIndex},
+    limits::{BURST, MAX_PORTS, PortIndex, QUEUED_CHUNKS_PER_PORT, WorkerIndex, queued_chunks},
     loss::Losses,
     mem::{Burst, Frame, FrameCache},
     qos::{
@@ -127,8 +127,9 @@ impl Egress {
         sent
     }
 
-    /// Follows a new snapshot: makes queues for the ports that `worker` sends for now, keeps those
-    /// that are the same, and gives up the others with what waits in them.
+    /// Follows a new snapshot: makes queues for the ports that `worker` sends for now, with what
+    /// waits in those that they had before, keeps those that are the same, and gives up the others
+    /// with what waits in them.
     pub fn adopt(
         &mut self,
         snapshot: &Snapshot,
@@ -137,10 +138,7 @@ impl Egress {
         losses: &Losses<'_>,
     ) {
         let queues = &snapshot.rules.qos.queues;
-        let count = queues.iter().flatten().count();
-        // A quarter of the region is more than there is in all queues together.
-        let share = cache.region().chunks() / 4 / count.max(1);
-        let share = share.min(QUEUED_CHUNKS_PER_PORT);
+        let share = queued_chunks(cache.region().chunks(), queues.iter().flatten().count());
         let mut before = std::mem::take(&mut self.ports);
         self.positions.fill(NONE);
         for (index, queues) in queues.iter().enumerate() {
@@ -151,20 +149,23 @@ impl Egress {
             if link.and_then(|link| link.served_by.get(worker.get())) != Some(&worker) {
                 continue;
             }
-            let same = |it: &Port| it.port == port && Arc::ptr_eq(&it.queues, queues);
-            let found = before.iter().position(same);
+            let found = before.iter().position(|it| it.port == port);
+            let found = found.map(|position| before.swap_remove(position));
             self.positions[index] = self.ports.len() as u16;
-            let mut kept = match found {
-                Some(position) => before.swap_remove(position),
-                None => Port {
-                    port,
-                    queues: Arc::clone(queues),
-                    scheduler: Scheduler::new(queues.rules(), QUEUED_CHUNKS_PER_PORT),
-                    ready: Burst::new(),
-                },
+            let port = match found {
+                Some(mut same) if Arc::ptr_eq(&same.queues, queues) => {
+                    same.scheduler.set_share(share);
+                    same
+                }
+                other => {
+                    let mut anew = Port::new(port, queues, share);
+                    if let Some(other) = other {
+                        anew.take_over(other, cache, losses);
+                    }
+                    anew
+                }
             };
-            kept.scheduler.set_share(share);
-            self.ports.push(kept);
+            self.ports.push(port);
         }
         before
             .into_iter()
@@ -180,6 +181,38 @@ impl Egress {
 }
 
 impl Port {
+    /// Empty queues that together hold so many chunks.
+    fn new(port: PortIndex, queues: &Arc<PortQueues>, share: usize) -> Self {
+        let mut scheduler = Scheduler::new(queues.rules(), QUEUED_CHUNKS_PER_PORT);
+        scheduler.set_share(share);
+        Self {
+            port,
+            queues: Arc::clone(queues),
+            scheduler,
+            ready: Burst::new(),
+        }
+    }
+
+    /// Lets what waited by other rules wait by these: each frame in the queue that has its class
+    /// now, and lost where that has no room.
+    fn take_over(&mut self, before: Self, cache: &mut FrameCache, losses: &Losses<'_>) {
+        let (port, of_queues) = (self.port, self.queues.counters());
+        self.ready = before.ready;
+        let region = Arc::clone(cache.region());
+        let class_of = |frame: &Frame| Class::of_bits(region.note(frame));
+        let lose = |frame, queue: usize| {
+            of_queues[queue].full_frames.add(1);
+            losses.lose(cache, port, DropReason::QueueFull, frame);
+        };
+        self.scheduler.take_over(before.scheduler, class_of, lose);
+        for (queue, of_queue) in of_queues.iter().enumerate() {
+            let waiting = self.scheduler.waiting(queue);
+            of_queue.queued_frames.add(waiting.frames.into());
+            of_queue.queued_bytes.add(waiting.bytes);
+            of_queue.set_waiting(waiting);
+        }
+    }
+
     fn send(
         &mut self,
         cache: &mut FrameCache,

@@ -124,6 +124,25 @@ pub const CHUNKS_PER_WORKER: usize = CACHE_SLABS * SLAB_SIZE + 4 * BURST;
 /// as many for each such port, and where that was not done, they are a part of a quarter of it.
 pub const QUEUED_CHUNKS_PER_PORT: usize = 2048;
 
+/// The number of chunks that may wait for each of so many ports with queues, in a region of
+/// `chunks`: an equal part of a quarter of it, which is more than there is in all queues together.
+#[must_use]
+pub const fn queued_chunks(chunks: usize, ports: usize) -> usize {
+    let share = chunks / 4 / if ports == 0 { 1 } else { ports };
+    if share < QUEUED_CHUNKS_PER_PORT {
+        share
+    } else {
+        QUEUED_CHUNKS_PER_PORT
+    }
+}
+
+/// The fewest chunks of the region with which the longest frame fits into every queue of so many
+/// ports with at most so many queues each: with fewer it could never leave.
+#[must_use]
+pub const fn chunks_for_queues(ports: usize, queues: usize) -> usize {
+    4 * ports * queues * MAX_SEGMENTS
+}
+
 /// The number of chunks for a switch of so many workers and (device, queue) pairs.
 ///
 /// A quarter is added so that a flood does not find the pool empty when all queues are full.

@@ -272,3 +272,70 @@ fn a_reload_keeps_what_waits_where_the_queues_stay() {
     );
     assert!(scene.engine.stop().expect("stopped").is_complete());
 }
+
+/// What waits goes on in the queue that has its class now, in the order in which it came and at the
+/// new rate.
+#[test]
+fn a_reload_that_changes_the_queues_keeps_what_waits() {
+    let mut scene = scene();
+    for number in 0..20 {
+        scene.queue("a", &kilobyte(9, &[], 0, number));
+    }
+    scene.settle();
+    // A moment later one more goes, and then the port owes a millisecond.
+    let at_us = |scene: &mut Scene, us| scene.engine.set_elapsed(Duration::from_micros(us));
+    at_us(&mut scene, 2_000_001);
+    assert_eq!(numbers(&scene.settle(), "up"), [10]);
+    at_us(&mut scene, 2_000_002);
+    // Urgent by its DSCP, class 5, and by its port, class 7.
+    scene.queue("a", &kilobyte(9, &[], 46, 100));
+    scene.queue("c", &kilobyte(9, &[], 0, 101));
+    assert!(numbers(&scene.settle(), "up").is_empty());
+    let waiting = |scene: &Scene| {
+        let queues = queues(scene, "up");
+        let waiting = queues.counters().iter().map(|queue| queue.waiting());
+        waiting.collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&scene), [(2, 2_000), (9, 9_000)]);
+    let changed = SCENE.replace("classes = [5, 6, 7]", "classes = [7]");
+    let changed = changed.replace("rate = \"8 Mbit/s\"", "rate = \"16 Mbit/s\"");
+    scene.reload(&changed);
+    assert_eq!(waiting(&scene), [(1, 1_000), (10, 10_000)]);
+    let sent = numbers(&scene.settle(), "up");
+    assert!(sent.is_empty(), "it still owes that: {sent:?}");
+    at_ms(&mut scene, 2001);
+    assert_eq!(numbers(&scene.settle(), "up"), [101]);
+    at_ms(&mut scene, 2002);
+    assert_eq!(numbers(&scene.settle(), "up"), [11, 12]);
+    at_ms(&mut scene, 3000);
+    let rest: Vec<u8> = (13..20).chain([100]).collect();
+    assert_eq!(numbers(&scene.settle(), "up"), rest);
+    for reason in [PortDown, QueueFull] {
+        assert_eq!(scene.drops("up", reason), 0);
+    }
+    assert!(scene.engine.stop().expect("stopped").is_complete());
+}
+
+#[test]
+fn a_reload_that_leaves_less_room_drops_the_last() {
+    let mut scene = scene();
+    for number in 0..30 {
+        scene.queue("a", &kilobyte(9, &[], 0, number));
+    }
+    scene.settle();
+    scene.reload(&SCENE.replace("limit = \"30 kB\"", "limit = \"12 kB\""));
+    assert_eq!(scene.drops("up", QueueFull), 8);
+    let queues = queues(&scene, "up");
+    let counters = &queues.counters()[1];
+    assert_eq!(
+        (counters.full_frames.get(), counters.queued_frames.get()),
+        (8, 12)
+    );
+    at_ms(&mut scene, 4000);
+    let left: Vec<u8> = (10..22).collect();
+    let mut sent = numbers(&scene.settle(), "up");
+    at_ms(&mut scene, 5000);
+    sent.extend(numbers(&scene.settle(), "up"));
+    assert_eq!(sent, left);
+    assert!(scene.engine.stop().expect("stopped").is_complete());
+}

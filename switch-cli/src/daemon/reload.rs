@@ -22,6 +22,7 @@ pub async fn reload(
 ) -> Result<Result<Reloaded, Problem>, EngineError> {
     let read = settings::read(&switch.config_file).and_then(|config| {
         check_fixed(&switch.config.switch, &config.switch)?;
+        check_room(switch.engine.region().chunks(), &config)?;
         let compiled = config::compile(&config, &switch.indices).map_err(|error| {
             Failure::failed(error.to_string()).help("take fewer new names at once")
         })?;
@@ -63,6 +64,19 @@ fn check_fixed(now: &config::Switch, wanted: &config::Switch) -> Result<(), Fail
         changed.join(" and ")
     );
     Err(Failure::failed(message).help("restart the daemon, or put the old value back"))
+}
+
+/// Refuses more queues than the region has frames for: the longest frames would never leave.
+fn check_room(chunks: usize, config: &Config) -> Result<(), Failure> {
+    let needed = config.chunks_for_queues();
+    if chunks >= needed {
+        return Ok(());
+    }
+    let message = format!(
+        "the queues of all ports need a region of {needed} frames, and it has {chunks}; nothing \
+         was changed"
+    );
+    Err(Failure::failed(message).help("restart the daemon, or have fewer queues"))
 }
 
 /// What is new, gone and different, by name.
@@ -237,5 +251,39 @@ fn renew_ports(switch: &mut Switch, starts_anew: impl Fn(&str) -> bool) {
             }
         };
         switch.ports.push(renewed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_queues_than_there_are_frames_for_are_refused() {
+        const TWO_QUEUES: &str = r#"
+[[scheduler]]
+name = "wan"
+
+[[scheduler.queue]]
+classes = [7]
+
+[[scheduler.queue]]
+
+[[network]]
+name = "web"
+
+[[port]]
+name = "a"
+device = "veA"
+network = "web"
+scheduler = "wan"
+"#;
+        let config = config::parse("test", TWO_QUEUES).expect("valid");
+        assert!(check_room(config.chunks_for_queues(), &config).is_ok());
+        let failure = check_room(143, &config).expect_err("two queues of 18 chunks");
+        assert!(
+            failure.message.contains("need a region of 144 frames"),
+            "{failure}"
+        );
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
     let ports = port::ports(&document.ports, &parts, problems);
     let statics = statics(&document.statics, &directory, &ports, problems);
     let ports = ports.into_iter().filter_map(|(_, port)| port).collect();
-    Config {
+    let config = Config {
         switch,
         networks,
         ports,
@@ -60,7 +60,9 @@ pub(super) fn validate(document: &model::Document, problems: &mut Problems) -> C
         acls: lists.acls,
         address_sets: lists.address_sets,
         schedulers: schedulers.valid,
-    }
+    };
+    scheduler::check_room(&document.switch, &config, problems);
+    config
 }
 
 fn switch(written: &model::Switch, problems: &mut Problems) -> Switch {

@@ -10,7 +10,7 @@ pub struct CodelRules {
     pub interval_ns: u64,
 }
 
-/// The state of one queue (RFC 8289, 5.4).
+/// The state of one queue (RFC 8289, 5.2).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Codel {
     /// When dropping may begin; none while the delay is below the target.
@@ -75,4 +75,80 @@ impl Codel {
 fn next(from_ns: u64, rules: &CodelRules, count: u32) -> u64 {
     let root = (u64::from(count.max(1)) << 32).isqrt();
     from_ns + (rules.interval_ns << 16) / root
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const RULES: CodelRules = CodelRules {
+        target_ns: 5 * MS,
+        interval_ns: 100 * MS,
+    };
+
+    /// When frames are dropped that come each millisecond and have waited for so long.
+    fn drops(codel: &mut Codel, ms: std::ops::Range<u64>, waited_ns: u64) -> Vec<u64> {
+        ms.filter(|ms| codel.drops(&RULES, ms * MS, waited_ns, false))
+            .collect()
+    }
+
+    /// The times of drops from the first on, with the count that it begins with: each 100 ms over
+    /// the square root of the count later than the one before.
+    #[track_caller]
+    fn check(drops: &[u64], first: u64, count: usize) {
+        assert!(drops.len() > 20, "{drops:?}");
+        let mut at = first as f64;
+        for (drop, count) in drops.iter().zip(count..) {
+            assert_eq!(*drop as f64, at.ceil(), "{drops:?}");
+            at += 100.0 / (count as f64).sqrt();
+        }
+    }
+
+    #[test]
+    fn drops_at_the_times_of_the_rfc() {
+        let mut codel = Codel::default();
+        // After the interval.
+        check(&drops(&mut codel, 0..1000, 10 * MS), 100, 1);
+        assert!(
+            !codel.drops(&RULES, 1000 * MS, 5 * MS - 1, false),
+            "below the target"
+        );
+        assert!(
+            !codel.drops(&RULES, 2000 * MS, 10 * MS, true),
+            "a single frame"
+        );
+    }
+
+    /// RFC 8289, 5.5: who was dropping less than 16 intervals ago goes on with the count that it
+    /// had come to since it began, and who was not begins with 1.
+    #[test]
+    fn goes_on_where_it_was_a_short_while_ago() {
+        for (pause, goes_on) in [(1, true), (1400, true), (1700, false)] {
+            let mut codel = Codel::default();
+            let (mut begin, mut count) = (0, 1);
+            for _ in 0..3 {
+                let dropped = drops(&mut codel, begin..begin + 1000, 10 * MS);
+                check(&dropped, begin + 100, count);
+                let below = begin + 1000..begin + 1000 + pause;
+                begin = below.end;
+                assert!(drops(&mut codel, below, 0).is_empty());
+                count = if goes_on { dropped.len() - 1 } else { 1 };
+            }
+        }
+    }
+
+    /// A single drop tells nothing about the rate that is right.
+    #[test]
+    fn one_drop_is_not_gone_on_with() {
+        let mut codel = Codel::default();
+        for begin in [0, 200, 400] {
+            assert_eq!(
+                drops(&mut codel, begin..begin + 150, 10 * MS),
+                [begin + 100]
+            );
+            assert!(drops(&mut codel, begin + 150..begin + 200, 0).is_empty());
+        }
+        check(&drops(&mut codel, 600..1600, 10 * MS), 700, 1);
+    }
 }

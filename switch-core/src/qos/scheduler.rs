@@ -14,6 +14,11 @@ use super::{
     codel::{Codel, CodelRules},
     shaper::Shaper,
 };
+use crate::limits::{MAX_CHUNKS, MAX_PORTS, QUEUED_CHUNKS_PER_PORT, chunks_for_queues};
+
+// What the region has for each port with queues by default is enough for the longest frames.
+const _: () = assert!(chunks_for_queues(1, Class::COUNT) <= QUEUED_CHUNKS_PER_PORT);
+const _: () = assert!(chunks_for_queues(MAX_PORTS, Class::COUNT) <= MAX_CHUNKS);
 
 /// Bytes that a queue of weight 1 may send in each round.
 const QUANTUM: i64 = 1536;
@@ -336,6 +341,39 @@ impl<T> Scheduler<T> {
             return Next::Frame(item, queue);
         }
         Next::Empty
+    }
+
+    /// Takes over what waits at another scheduler, in the order in which it came and as if it had
+    /// always waited here; `class_of` tells where a frame belongs. Those that find no room go to
+    /// `lost`, with their queue. What the port has sent too much of, or may send at once, stays.
+    pub fn take_over(
+        &mut self,
+        mut before: Self,
+        class_of: impl Fn(&T) -> Class,
+        mut lost: impl FnMut(T, usize),
+    ) {
+        if let (Some(shaper), Some(before)) = (&mut self.shaper, &before.shaper) {
+            shaper.take_over(before);
+        }
+        while let Some(from) = before.oldest() {
+            let slot = &before.slots[usize::from(before.queues[from].first)];
+            let (since_ns, chunks) = (slot.since_ns, usize::from(slot.chunks));
+            let (item, size, _) = before.take(since_ns, from);
+            let queue = self.queue_of(class_of(&item));
+            if let Err(item) = self.put(since_ns, queue, size, chunks, item) {
+                lost(item, queue);
+            }
+        }
+    }
+
+    /// The queue whose first frame has waited longest.
+    fn oldest(&self) -> Option<usize> {
+        let since_ns = |queue: &usize| {
+            let first = self.queues[*queue].first;
+            self.slots[usize::from(first)].since_ns
+        };
+        let waiting = (0..self.queues.len()).filter(|queue| self.queues[*queue].frames > 0);
+        waiting.min_by_key(since_ns)
     }
 
     /// Gives a frame back, whatever the rates, until there is none: for a port that goes.

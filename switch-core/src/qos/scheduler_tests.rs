@@ -6,8 +6,11 @@ use proptest::prelude::*;
 
 use super::{
     bucket::{Burst, Rate},
-    codel::{Codel, CodelRules},
+    codel::CodelRules,
     scheduler::{Next, QueueRules, Scheduler, SchedulerRules, Service},
+};
+use crate::limits::{
+    MAX_FRAME_SIZE, MAX_SEGMENTS, QUEUED_CHUNKS_PER_PORT, chunks_for_queues, queued_chunks,
 };
 
 const CHUNKS: usize = 1024;
@@ -302,6 +305,29 @@ fn a_queue_takes_no_more_than_its_share_of_bytes_and_chunks() {
     assert_eq!(fits(&mut scheduler, 1, 9000, 5), 6, "six times five chunks");
 }
 
+/// With as many chunks as a configuration must give at least, and not with fewer.
+#[test]
+fn the_longest_frame_fits_into_every_queue() {
+    for (ports, count) in [(1, 1), (1, 8), (7, 3), (1024, 8)] {
+        let queues: Vec<_> = (0..count as u32)
+            .map(|class| queue(class, Service::Weighted(1)))
+            .collect();
+        let least = chunks_for_queues(ports, count);
+        for (chunks, fits) in [(least, true), (least - 1, false)] {
+            let mut scheduler = Scheduler::new(&rules(None, &queues), QUEUED_CHUNKS_PER_PORT);
+            scheduler.set_share(queued_chunks(chunks, ports));
+            for queue in 0..count {
+                let put = scheduler.put(0, queue, MAX_FRAME_SIZE, MAX_SEGMENTS, ());
+                assert_eq!(
+                    put.is_ok(),
+                    fits,
+                    "{chunks} chunks, {ports} ports, {count} queues"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn codel_drops_of_a_standing_queue_and_not_of_a_burst() {
     let codel = CodelRules {
@@ -328,37 +354,6 @@ fn codel_drops_of_a_standing_queue_and_not_of_a_burst() {
     assert_near(heavy[0].sent_bytes as f64 * 8.0 / 60.0, 10e6, 10.0);
     // Without CoDel the queue would stand at its limit: 1024 frames, more than 800 ms.
     assert!(heavy[0].longest_ns < 300_000_000, "{heavy:?}");
-}
-
-#[test]
-fn codel_drops_at_the_times_of_the_rfc() {
-    let rules = CodelRules {
-        target_ns: 5_000_000,
-        interval_ns: 100_000_000,
-    };
-    let mut codel = Codel::default();
-    // A frame each millisecond that has always waited for 10 ms.
-    let drops: Vec<_> = (0..1000_u64)
-        .filter(|ms| codel.drops(&rules, ms * 1_000_000, 10_000_000, false))
-        .collect();
-    // After the interval, and from there on after 100 ms over the square root of 1, 2, 3, ..
-    let (mut expected, mut at) = (vec![100.0_f64], 100.0);
-    for count in 1..30 {
-        at += 100.0 / f64::from(count).sqrt();
-        expected.push(at);
-    }
-    for (drop, expected) in drops.iter().zip(&expected) {
-        assert_eq!(*drop as f64, expected.ceil(), "{drops:?}");
-    }
-    assert!(drops.len() > 20);
-    assert!(
-        !codel.drops(&rules, SECOND, 4_999_999, false),
-        "below the target"
-    );
-    assert!(
-        !codel.drops(&rules, 2 * SECOND, 10_000_000, true),
-        "a single frame"
-    );
 }
 
 /// One step of a random run.

@@ -32,6 +32,12 @@ impl Shaper {
         }
     }
 
+    /// Goes on with the credit or the debt of another one, as far as its burst allows.
+    pub fn take_over(&mut self, before: &Self) {
+        self.credit = before.credit.min(self.depth);
+        self.filled_ns = before.filled_ns;
+    }
+
     /// Adds what has come until now. A time before the last one adds nothing.
     #[inline]
     pub fn fill(&mut self, now_ns: u64) {

@@ -1037,6 +1037,27 @@ fn too_many_tables() {
     check("too_many_tables", &text);
 }
 
+/// Six ports with eight queues each; five have room.
+#[test]
+fn too_few_frames_for_queues() {
+    let file = |frames: usize, ports: usize| {
+        let mut text = format!("[switch]\nframes = {frames}\n\n[[scheduler]]\nname = \"wan\"\n");
+        for class in 0..8 {
+            text += &format!("\n[[scheduler.queue]]\nclasses = [{class}]\n");
+        }
+        text += "\n[[network]]\nname = \"web\"\n";
+        for port in 0..ports {
+            text += &format!("\n[[port]]\nname = \"p{port}\"\ndevice = \"ve{port}\"\n");
+            text += "network = \"web\"\nscheduler = \"wan\"\n";
+        }
+        text
+    };
+    check("frames_too_few_for_queues", &file(3200, 6));
+    for (frames, ports) in [(3200, 5), (3456, 6)] {
+        assert!(parse("switch.toml", &file(frames, ports)).is_ok());
+    }
+}
+
 #[test]
 fn too_many_errors() {
     let text = "[[network]]\nvlan = 0\n".repeat(150);

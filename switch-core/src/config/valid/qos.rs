@@ -1,11 +1,14 @@
 //! Quality of service: who may use how much.
 
-use super::Name;
-use crate::qos::{
-    bucket::{Burst, Rate},
-    meter::MeterRates,
-    policer::Action,
-    scheduler::QueueRules,
+use super::{Config, Name};
+use crate::{
+    limits::chunks_for_queues,
+    qos::{
+        bucket::{Burst, Rate},
+        meter::MeterRates,
+        policer::Action,
+        scheduler::QueueRules,
+    },
 };
 
 /// `[[policer]]`: what may pass, wherever a port or network names it.
@@ -41,4 +44,19 @@ pub struct Scheduler {
     pub shaper: Option<(Rate, Burst)>,
     /// The queues, at least one, in the order of the file. Each class is in one of them.
     pub queues: Vec<QueueRules>,
+}
+
+impl Config {
+    /// The fewest chunks of the region with which every queue has room for the longest frame.
+    #[must_use]
+    pub fn chunks_for_queues(&self) -> usize {
+        let named = self.ports.iter().filter_map(|port| port.scheduler.as_ref());
+        let queues = |name: &Name| {
+            let mut schedulers = self.schedulers.iter();
+            let scheduler = schedulers.find(|scheduler| scheduler.name == *name);
+            scheduler.map_or(0, |scheduler| scheduler.queues.len())
+        };
+        let most = named.clone().map(queues).max();
+        chunks_for_queues(named.count(), most.unwrap_or(0))
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
         model::{self, Drop},
         report::{Code, Problem, Problems, Span, printable},
         shape::SCHEDULER,
-        valid::{Name, Scheduler},
+        valid::{Config, Name, Scheduler},
     },
     limits,
     qos::{
@@ -180,6 +180,20 @@ fn check_sum(scheduler: &model::Scheduler, queues: &[model::Queue], problems: &m
         let message = "the minimum rates of the queues are more than this together";
         let help = "raise `rate`, or lower some `min_rate`";
         problems.push(Problem::new(Code::Conflict, rate.span(), message).help(help));
+    }
+}
+
+/// Every queue has room for the longest frame, which otherwise never leaves.
+pub(super) fn check_room(switch: &model::Switch, config: &Config, problems: &mut Problems) {
+    let needed = config
+        .chunks_for_queues()
+        .next_multiple_of(limits::SLAB_SIZE);
+    if let (Some(frames), Some(chunks)) = (switch.frames.spanned(), config.switch.frames)
+        && chunks < needed
+    {
+        let message = "too few for the queues of all ports: into some no long frame would fit";
+        let help = format!("make it at least {needed}, or leave it out");
+        problems.push(Problem::new(Code::Conflict, frames.span(), message).help(help));
     }
 }
 
