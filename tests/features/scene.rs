@@ -149,7 +149,7 @@ impl Scene {
     /// What would become of a frame.
     pub fn trace(&self, port: &str, frame: &[u8]) -> Outcome {
         let port = self.port(port);
-        let mut switch = self.engine.dry_run(port).expect("a copy of the switch");
+        let mut switch = self.engine.dry_run().expect("a copy of the switch");
         switch.forward(port, frame)
     }
 

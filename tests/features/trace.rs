@@ -157,7 +157,7 @@ fn a_trace_changes_nothing_but_its_own_copy() {
     };
     let before = state(&scene);
     let port = scene.port("a");
-    let mut copy = scene.engine.dry_run(port).expect("a copy");
+    let mut copy = scene.engine.dry_run().expect("a copy");
     let outcomes: Vec<Outcome> = (0..11).map(|_| copy.forward(port, &kilobyte)).collect();
     // One after the other they teach the copy, and use up what it has of the rate.
     assert_eq!(outcomes[0].source, Some(Source::New));

@@ -205,10 +205,7 @@ impl Switch {
             return Ok(());
         };
         let ingress = port_index(arrivals.port);
-        let mut copy = self
-            .engine
-            .dry_run(ingress)
-            .map_err(|error| error.to_string())?;
+        let mut copy = self.engine.dry_run().map_err(|error| error.to_string())?;
         let said = copy.forward(ingress, frame);
         let ports: Vec<_> = self.ports.iter().map(|port| port_index(*port)).collect();
         let totals = |port: &PortIndex| self.engine.port_totals(*port);

@@ -97,6 +97,17 @@ pub struct TraceQueue {
     pub port_rate_bps: Option<u64>,
 }
 
+/// A key of the configuration that frames are dropped by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceKey {
+    /// The key, of the port that the drop is counted at.
+    pub key: String,
+    /// The configuration file.
+    pub file: String,
+    /// Where the key stands in it.
+    pub line: usize,
+}
+
 /// Why a frame ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceDrop {
@@ -106,6 +117,8 @@ pub struct TraceDrop {
     pub text: String,
     /// The port that it is counted at.
     pub port: String,
+    /// The key that says so; null where it is none of the port's.
+    pub key: Option<TraceKey>,
 }
 
 /// What becomes of the frame at one port that it should leave by.
@@ -144,6 +157,8 @@ pub struct Dropped {
     pub still_dropped: bool,
     /// The rule that denies it now; null where it is not a rule, or would not be dropped so.
     pub rule: Option<TraceRule>,
+    /// The key of the port that says so now; null where it is none, or would not be dropped so.
+    pub key: Option<TraceKey>,
 }
 
 /// An element of the answer of `POST /v1/trace`.

@@ -157,6 +157,15 @@ pub fn port(port: &PortSecurity) -> String {
 mod tests {
     use super::*;
 
+    fn flapping(quarantine_left_s: Option<u32>) -> FlappingAddress {
+        FlappingAddress {
+            network: "web".into(),
+            mac: "52:54:00:00:00:0a".into(),
+            moves: 6,
+            quarantine_left_s,
+        }
+    }
+
     #[test]
     fn a_bound_port_and_an_open_one() {
         let open = PortSecurity {
@@ -195,14 +204,7 @@ mod tests {
                 control("broadcast", Some(1000), None),
                 control("unknown_unicast", None, Some(2_500_000)),
             ],
-            flapping: [Some(42), None, Some(7)]
-                .map(|left| FlappingAddress {
-                    network: "web".into(),
-                    mac: "52:54:00:00:00:0a".into(),
-                    moves: 6,
-                    quarantine_left_s: left,
-                })
-                .into(),
+            flapping: [Some(42), None, Some(7)].map(flapping).into(),
             drops: [
                 ("mac_not_allowed", 17),
                 ("malformed", 0),
@@ -236,14 +238,7 @@ mod tests {
                 passed_frames: 7,
                 dropped_frames: 3,
             }],
-            flapping: [Some(42), None]
-                .map(|left| FlappingAddress {
-                    network: "web".into(),
-                    mac: "52:54:00:00:00:0a".into(),
-                    moves: 6,
-                    quarantine_left_s: left,
-                })
-                .into(),
+            flapping: [Some(42), None].map(flapping).into(),
             drops: [
                 ("mac_not_allowed".to_owned(), 2),
                 ("bpdu_guard".to_owned(), 0),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use switch_core::config::units::rate_text;
 
-use crate::api::trace::{Trace, TraceEgress, TracePolicer, TraceQueue, TraceRule};
+use crate::api::trace::{Trace, TraceEgress, TraceKey, TracePolicer, TraceQueue, TraceRule};
 
 /// One trace after the other.
 pub fn traces(traces: &[Trace]) -> String {
@@ -29,7 +29,14 @@ fn trace(trace: &Trace) -> String {
     let sent = trace.egress.iter().filter(|way| way.drop.is_none());
     let ports: Vec<&str> = sent.map(|way| way.port.as_str()).collect();
     let _ = match &trace.drop {
-        Some(drop) => writeln!(page, "dropped: {} at {}", drop.reason, drop.port),
+        Some(drop) => {
+            let key = drop
+                .key
+                .as_ref()
+                .map(|key| format!(", by {}", key_text(key)));
+            let key = key.unwrap_or_default();
+            writeln!(page, "dropped: {} at {}{key}", drop.reason, drop.port)
+        }
         None => writeln!(page, "{} to {}", trace.verdict, ports.join(", ")),
     };
     page
@@ -83,6 +90,12 @@ fn spoke(page: &mut String, rules: &[TraceRule], policers: &[TracePolicer]) {
             counts.join(", ")
         );
     }
+}
+
+/// A key in a few words: which it is, and where it stands.
+pub fn key_text(key: &TraceKey) -> String {
+    let TraceKey { key, file, line } = key;
+    format!("{key} ({file}:{line})")
 }
 
 /// A rule in one line: which it is, where it stands, what it says.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::trace::rule_text;
+use super::trace::{key_text, rule_text};
 use crate::api::trace::Dropped;
 
 /// The page about a port.
@@ -34,10 +34,11 @@ pub fn why(port: &str, drops: &[Dropped]) -> String {
         );
         let _ = writeln!(page, "  {}", frame.text);
         let _ = writeln!(page, "  {text}");
-        let _ = match &drop.rule {
-            Some(rule) => writeln!(page, "  {}", rule_text(rule)),
-            None if drop.still_dropped || from.is_none() => Ok(()),
-            None => writeln!(page, "  Such a frame would not be dropped so now."),
+        let _ = match (&drop.rule, &drop.key) {
+            (Some(rule), _) => writeln!(page, "  {}", rule_text(rule)),
+            (None, Some(key)) => writeln!(page, "  by {}", key_text(key)),
+            _ if drop.still_dropped || from.is_none() => Ok(()),
+            _ => writeln!(page, "  Such a frame would not be dropped so now."),
         };
     }
     page
@@ -47,7 +48,7 @@ pub fn why(port: &str, drops: &[Dropped]) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::trace::{FrameView, TraceRule},
+        api::trace::{FrameView, TraceKey, TraceRule},
         frame::text,
     };
 
@@ -65,6 +66,7 @@ mod tests {
             },
             still_dropped,
             rule,
+            key: None,
         };
         let rule = TraceRule {
             acl: "guests".into(),
@@ -77,6 +79,14 @@ mod tests {
             file: "switch.toml".into(),
             line: 12,
         };
+        let guarded = Dropped {
+            key: Some(TraceKey {
+                key: "allowed_macs".into(),
+                file: "switch.toml".into(),
+                line: 7,
+            }),
+            ..drop("mac_not_allowed", true, None)
+        };
         let lost = Dropped {
             from: None,
             ..drop("queue_full", false, None)
@@ -87,6 +97,7 @@ mod tests {
                 drop("acl_from_port", true, Some(rule)),
                 drop("truncated", true, None),
                 drop("mac_limit", false, None),
+                guarded,
                 lost,
             ],
         );

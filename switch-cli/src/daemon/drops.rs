@@ -2,146 +2,133 @@
 
 use std::{iter, time::Duration};
 
-use switch_core::{
-    config::snapshot::{EgressTag, Ruleset},
-    engine::RecentDrop,
-    limits::PortIndex,
-    wire::{
-        layer2::Layer2,
-        parse::Tag,
-        vlan::{TAG_SIZE, Tci, Vid},
-    },
-};
+use switch_core::{engine::RecentDrop, limits::PortIndex};
+use tokio::sync::SemaphorePermit;
 
-use super::{problem::Problem, switch::Switch};
+use super::{
+    problem::Problem,
+    switch::Switch,
+    traces::{Still, aside},
+};
 use crate::{
-    api::trace::{Dropped, FrameView, TraceRule},
+    api::trace::{Dropped, FrameView, Trace, TraceDrop, TraceRule},
     frame::{hex, text},
-    trace::{Names, explain},
+    trace::{came::as_it_came, explain},
 };
 
 /// Most frames that are shown: each is traced on a copy of the whole switch.
 const MOST: usize = 16;
 
-/// The last frames that were dropped at a port, the last one first.
+/// Frames that were dropped, and the switch that is asked whether it still would.
+pub struct Lost {
+    still: Still,
+    recent: Vec<RecentDrop>,
+    elapsed: Duration,
+}
+
+/// The last frames that were dropped at a port, the last one first, and a copy of the switch.
 ///
 /// # Errors
 /// When there is no such port, or no memory for the copy.
-pub fn drops(switch: &Switch, name: &str) -> Result<Vec<Dropped>, Problem> {
+pub fn copy(switch: &Switch, name: &str) -> Result<Lost, Problem> {
     let port = switch.indices.port(name).ok_or_else(|| {
         let error = format!("there is no port {name:?}");
         Problem::not_found(error, "`shunt get ports` shows all")
     })?;
-    let recent = switch.engine.recent_drops(port);
-    recent
-        .iter()
-        .take(MOST)
-        .map(|drop| describe(switch, drop))
-        .collect()
-}
-
-fn describe(switch: &Switch, drop: &RecentDrop) -> Result<Dropped, Problem> {
-    let engine = &switch.engine;
-    let name = |port| engine.rules().port(port).map(|port| port.name.to_string());
-    let age = engine
-        .elapsed()
-        .saturating_sub(Duration::from_nanos(drop.at_ns));
-    let (still, rule) = again(switch, drop)?;
-    Ok(Dropped {
-        age_s: (age.as_secs_f64() * 1000.0).round() / 1000.0,
-        reason: drop.reason.name().to_owned(),
-        text: drop.reason.text().to_owned(),
-        from: drop.ingress.and_then(name),
-        frame: FrameView {
-            bytes: drop.size,
-            text: text::line(&drop.head, drop.size),
-            hex: hex::encode(&drop.head),
-        },
-        still_dropped: still,
-        rule,
+    let mut recent = switch.engine.recent_drops(port);
+    recent.truncate(MOST);
+    Ok(Lost {
+        still: Still::of(switch)?,
+        recent,
+        elapsed: switch.engine.elapsed(),
     })
 }
 
-/// Whether such a frame would be dropped there for that reason now, and the rule that denies it.
-/// Bytes that were not kept are 0: rules look so far only behind several IPv6 extension headers.
-fn again(switch: &Switch, drop: &RecentDrop) -> Result<(bool, Option<TraceRule>), Problem> {
-    let engine = &switch.engine;
-    let is_there = |port: &PortIndex| engine.rules().port(*port).is_some();
-    let Some(ingress) = drop.ingress.filter(is_there) else {
-        return Ok((false, None));
-    };
-    let mut kept = drop.head.clone();
-    kept.resize(drop.size, 0);
-    // Some are dropped as they came, some as they were to leave.
-    let came = as_it_came(engine.rules(), (ingress, drop.port), &kept);
-    for bytes in iter::once(kept).chain(came) {
-        let (still, rule) = trace(switch, drop, ingress, &bytes)?;
-        if still {
-            return Ok((still, rule));
-        }
-    }
-    Ok((false, None))
+/// What became of the frames, and would become of such frames now. It is over when the client has
+/// gone.
+///
+/// # Errors
+/// When there is no thread or no memory for it.
+pub async fn run(lost: Lost, turn: SemaphorePermit<'static>) -> Result<Vec<Dropped>, Problem> {
+    aside(turn, move |is_wanted| lost.describe(is_wanted)).await?
 }
 
-/// A frame as it came in, if this is how it was to leave by another port: with the tag that its
-/// network has at the port where it came in.
-fn as_it_came(
-    rules: &Ruleset,
-    (from, to): (PortIndex, PortIndex),
-    bytes: &[u8],
-) -> Option<Vec<u8>> {
-    if from == to {
-        return None;
+impl Lost {
+    fn describe(&self, is_wanted: &dyn Fn() -> bool) -> Result<Vec<Dropped>, Problem> {
+        let wanted = self.recent.iter().take_while(|_| is_wanted());
+        wanted.map(|drop| self.describe_one(drop)).collect()
     }
-    let (from, to) = (rules.port(from)?, rules.port(to)?);
-    let tag = Layer2::parse(bytes).ok()?.tag;
-    let left = match tag {
-        Some(tag) => EgressTag::Tagged(Vid::new(tag.tci().vid_bits()).ok()?),
-        None => EgressTag::Untagged,
-    };
-    let mut networks = to.networks();
-    let network = networks.find(|network| to.egress(*network) == left)?;
-    let (macs, behind) = bytes.split_at_checked(12)?;
-    let behind = behind.get(if tag.is_some() { TAG_SIZE } else { 0 }..)?;
-    let tag = match from.egress(network) {
-        EgressTag::Tagged(vid) => {
-            let tci = tag.map_or(Tci(0), |tag| tag.tci()).with_vid(vid);
-            Some(Tag::new(from.tpid, tci).to_bytes())
-        }
-        _ => None,
-    };
-    Some([macs, tag.as_ref().map_or(&[][..], |tag| tag), behind].concat())
-}
 
-/// The same of these bytes.
-fn trace(
-    switch: &Switch,
-    drop: &RecentDrop,
-    ingress: PortIndex,
-    bytes: &[u8],
-) -> Result<(bool, Option<TraceRule>), Problem> {
-    let engine = &switch.engine;
-    let copy = engine.dry_run(ingress);
-    let mut copy = copy.map_err(|error| Problem::refused(error.to_string(), "try again"))?;
-    let outcome = copy.forward(ingress, bytes);
-    let names = Names {
-        config: &switch.config,
-        rules: engine.rules(),
-        file: &switch.config_file.display().to_string(),
-    };
-    let trace = explain(names, ingress, bytes, &outcome);
-    let here = names.port(drop.port);
-    let way = trace.egress.into_iter().find(|way| way.port == here);
-    let (found, rules) = match way {
-        Some(way) => (way.drop, way.rules),
-        None => {
-            let stages = trace.stages.into_iter();
-            (trace.drop, stages.flat_map(|stage| stage.rules).collect())
-        }
-    };
-    let still = found.is_some_and(|found| found.reason == drop.reason.name() && found.port == here);
-    let denies = rules.into_iter().rfind(|rule| rule.action == "deny");
-    Ok((still, denies.filter(|_| still)))
+    fn describe_one(&self, drop: &RecentDrop) -> Result<Dropped, Problem> {
+        let age = self
+            .elapsed
+            .saturating_sub(Duration::from_nanos(drop.at_ns));
+        let (again, rule) = self.again(drop)?.unzip();
+        let rule = rule.flatten();
+        let is_there = |port: &PortIndex| self.still.names().rules.port(*port).is_some();
+        Ok(Dropped {
+            age_s: (age.as_secs_f64() * 1000.0).round() / 1000.0,
+            reason: drop.reason.name().to_owned(),
+            text: drop.reason.text().to_owned(),
+            from: drop
+                .ingress
+                .filter(is_there)
+                .map(|port| self.still.names().port(port)),
+            frame: FrameView {
+                bytes: drop.size,
+                text: text::line(&drop.head, drop.size),
+                hex: hex::encode(&drop.head),
+            },
+            still_dropped: again.is_some(),
+            rule,
+            key: again.and_then(|drop| drop.key),
+        })
+    }
+
+    /// How such a frame would be dropped there for that reason now, and the rule that denies it;
+    /// none if it would not. Bytes that were not kept are 0: rules look so far only behind several
+    /// IPv6 extension headers.
+    fn again(&self, drop: &RecentDrop) -> Result<Option<(TraceDrop, Option<TraceRule>)>, Problem> {
+        let rules = self.still.names().rules;
+        let is_there = |port: &PortIndex| rules.port(*port).is_some();
+        let Some(ingress) = drop.ingress.filter(is_there) else {
+            return Ok(None);
+        };
+        // Of its own, so that none finds what another one has taught it.
+        let copy = self.still.copy.duplicate();
+        let mut copy = copy.map_err(|error| {
+            Problem::refused(
+                format!("no memory for a copy of the switch: {error}"),
+                "try again",
+            )
+        })?;
+        let mut kept = drop.head.clone();
+        kept.resize(drop.size, 0);
+        // Some are dropped as they came, some as they were to leave.
+        let came = as_it_came(rules, (ingress, drop.port), &kept);
+        let mut forms = iter::once(kept).chain(came);
+        Ok(forms.find_map(|bytes| {
+            let outcome = copy.forward(ingress, &bytes);
+            let trace = explain(self.still.names(), ingress, &bytes, &outcome);
+            self.as_then(drop, trace)
+        }))
+    }
+
+    /// What a trace says of the drop, if that is the same one.
+    fn as_then(&self, drop: &RecentDrop, trace: Trace) -> Option<(TraceDrop, Option<TraceRule>)> {
+        let here = self.still.names().port(drop.port);
+        let way = trace.egress.into_iter().find(|way| way.port == here);
+        let (found, rules) = match way {
+            Some(way) => (way.drop, way.rules),
+            None => {
+                let stages = trace.stages.into_iter();
+                (trace.drop, stages.flat_map(|stage| stage.rules).collect())
+            }
+        };
+        let found = found.filter(|it| it.reason == drop.reason.name() && it.port == here)?;
+        let denies = rules.into_iter().rfind(|rule| rule.action == "deny");
+        Some((found, denies))
+    }
 }
 
 #[cfg(test)]
@@ -206,7 +193,8 @@ trunk = ["web"]
             while engine.turn() > 0 {}
             let file = PathBuf::from("switch.toml");
             let switch = Switch::new(engine, config.clone(), file, compiled.indices, vec![None]);
-            let found = drops(&switch, to).expect("a port");
+            let lost = copy(&switch, to).expect("a port");
+            let found = lost.describe(&|| true).expect("a copy");
             let found: Vec<_> = found
                 .iter()
                 .map(|drop| (drop.reason.as_str(), drop.still_dropped))

@@ -18,7 +18,7 @@ use crate::api::{
     trace::{Dropped, Trace, TraceRequest},
 };
 
-/// The turn to trace frames.
+/// The turn to trace frames: one at a time, since each has a copy of the switch.
 static TRACES: Semaphore = Semaphore::const_new(1);
 
 /// Requests that may wait for the control task; the next ones wait in their connections.
@@ -132,9 +132,10 @@ async fn port_drops(
     State(control): State<Control>,
     Path(name): Path<String>,
 ) -> Answer<Vec<Dropped>> {
-    control
-        .call(move |switch| drops::drops(switch, &name))
-        .await
+    let turn = TRACES.acquire().await.map_err(|_| Problem::ending())?;
+    let copied = move |switch: &mut Switch| drops::copy(switch, &name);
+    let copied = control.ask(false, copied).await?;
+    drops::run(copied, turn).await.map(Json)
 }
 
 async fn networks(State(control): State<Control>) -> Answer<Vec<crate::api::Network>> {
@@ -211,7 +212,6 @@ async fn trace(State(control): State<Control>, body: Bytes) -> Answer<Vec<Trace>
         let help = r#"send {"from": "guest-a", "fields": {"tcp": 443}}"#;
         Problem::bad(format!("the body is not understood: {error}"), help)
     })?;
-    // One at a time, since each has a copy of the switch.
     let turn = TRACES.acquire().await.map_err(|_| Problem::ending())?;
     let copied = move |switch: &mut Switch| traces::copy(switch, &request);
     let copied = control.ask(false, copied).await?;

@@ -89,6 +89,13 @@ fn tcp_flags(text: &str) -> Result<u8, String> {
     Ok(flags)
 }
 
+/// The IP protocol of a packet between these addresses, and what is behind its IP header.
+fn body(fields: &Fields, icmp: u8, addresses: &[u8]) -> Result<(u8, Vec<u8>), String> {
+    let (number, mut body) = transport(fields, icmp)?;
+    seal(&mut body, number, addresses, fields.fragment);
+    Ok((number, body))
+}
+
 /// An IPv4 packet.
 ///
 /// # Errors
@@ -98,28 +105,21 @@ pub(super) fn ipv4_packet(
     from: Ipv4Addr,
     to: Ipv4Addr,
 ) -> Result<Vec<u8>, String> {
-    let (number, mut body) = transport(fields, protocol::ICMP)?;
+    let addresses = [from.octets(), to.octets()].concat();
+    let (number, body) = body(fields, protocol::ICMP, &addresses)?;
     let fragment: u16 = match fields.fragment {
         None => 0,
         // More fragments (RFC 791, 3.1).
         Some(FragmentKind::First) => 0x2000,
         Some(FragmentKind::Later) => LATER_OFFSET,
     };
-    let (source, destination) = (from.octets(), to.octets());
-    seal(
-        &mut body,
-        number,
-        &[&source[..], &destination].concat(),
-        fields.fragment,
-    );
     let length = 20 + body.len() as u16;
     let mut header = vec![0x45, fields.dscp.unwrap_or(0) << 2];
     header.extend(length.to_be_bytes());
     header.extend([0, 0]);
     header.extend(fragment.to_be_bytes());
     header.extend([HOP_LIMIT, number, 0, 0]);
-    header.extend(source);
-    header.extend(destination);
+    header.extend(addresses);
     let sum = checksum(&[&header]).to_be_bytes();
     header[10..12].copy_from_slice(&sum);
     Ok([header, body].concat())
@@ -134,14 +134,8 @@ pub(super) fn ipv6_packet(
     from: Ipv6Addr,
     to: Ipv6Addr,
 ) -> Result<Vec<u8>, String> {
-    let (number, mut body) = transport(fields, protocol::ICMPV6)?;
-    let (source, destination) = (from.octets(), to.octets());
-    seal(
-        &mut body,
-        number,
-        &[&source[..], &destination].concat(),
-        fields.fragment,
-    );
+    let addresses = [from.octets(), to.octets()].concat();
+    let (number, mut body) = body(fields, protocol::ICMPV6, &addresses)?;
     let offset: u16 = match fields.fragment {
         None => 0,
         // More fragments (RFC 8200, 4.5).
@@ -161,8 +155,7 @@ pub(super) fn ipv6_packet(
     header.extend(first_word.to_be_bytes());
     header.extend((body.len() as u16).to_be_bytes());
     header.extend([next, HOP_LIMIT]);
-    header.extend(source);
-    header.extend(destination);
+    header.extend(addresses);
     Ok([header, body].concat())
 }
 

@@ -1,6 +1,7 @@
 //! What would become of a frame, in words: from what the engine says of indices and counters to
 //! names, rules and lines of the configuration. For the daemon, and for a file alone.
 
+pub mod came;
 pub mod offline;
 pub mod verdicts;
 
@@ -13,7 +14,9 @@ use switch_core::{
 };
 
 use crate::{
-    api::trace::{Trace, TraceDrop, TraceEgress, TracePolicer, TraceQueue, TraceRule, TraceStage},
+    api::trace::{
+        Trace, TraceDrop, TraceEgress, TraceKey, TracePolicer, TraceQueue, TraceRule, TraceStage,
+    },
     frame::text,
 };
 
@@ -35,6 +38,24 @@ pub const fn word(action: Action) -> &'static str {
         Action::Deny => "deny",
         Action::Count => "count",
         Action::Log => "log",
+    }
+}
+
+/// The keys of a port that may drop frames for this reason; the first that is written does.
+const fn keys(reason: DropReason) -> &'static [&'static str] {
+    use DropReason as R;
+    match reason {
+        R::MacNotAllowed => &["allowed_macs"],
+        R::AddressNotAllowed => &["allowed_addresses"],
+        R::DhcpServerGuard => &["dhcp_server", "security"],
+        R::RouterGuard => &["router_advertisements", "security"],
+        R::BpduGuard => &["bpdus", "security"],
+        R::MacLimit => &["mac_limit"],
+        R::Isolated => &["isolated"],
+        R::BroadcastStorm => &["broadcast_limit", "security"],
+        R::MulticastStorm => &["multicast_limit", "security"],
+        R::UnknownUnicastStorm => &["unknown_unicast_limit", "security"],
+        _ => &[],
     }
 }
 
@@ -83,6 +104,18 @@ impl Names<'_> {
     fn configured(&self, port: PortIndex) -> Option<&Port> {
         let name = self.rules.port(port)?.name.clone();
         self.config.port(&name)
+    }
+
+    /// The key of a port that frames are dropped by for this reason.
+    fn key(self, reason: DropReason, port: PortIndex) -> Option<TraceKey> {
+        let lines = &self.configured(port)?.lines;
+        let mut written = keys(reason).iter();
+        let (key, line) = written.find_map(|key| Some((*key, lines.of(key)?)))?;
+        Some(TraceKey {
+            key: key.to_owned(),
+            file: self.file.to_owned(),
+            line,
+        })
     }
 
     fn rule(self, met: RuleMet, scope: &str, direction: &str) -> Option<TraceRule> {
@@ -214,6 +247,7 @@ impl Explained<'_> {
             reason: reason.name().to_owned(),
             text: reason.text().to_owned(),
             port: self.names.port(port),
+            key: self.names.key(reason, port),
         }
     }
 

@@ -204,6 +204,57 @@ default = "allow"
         }));
     }
 
+    /// The key that is written, or else that which stands for it.
+    #[test]
+    fn what_security_drops_is_told_with_its_line() {
+        let traced = |text: &str, fields: Fields| {
+            let request = TraceRequest {
+                from: "a".into(),
+                fields: Some(fields),
+                frames: Vec::new(),
+            };
+            let drop = offline(text)
+                .trace(&request)
+                .expect("traced")
+                .swap_remove(0)
+                .drop;
+            let key = drop.as_ref().and_then(|drop| drop.key.clone());
+            let key = key.map(|key| (key.key, key.file, key.line));
+            (drop.map(|drop| drop.reason).unwrap_or_default(), key)
+        };
+        let line_of = |text: &str, key: &str| {
+            let mut lines = text.lines();
+            lines
+                .position(|line| line.starts_with(key))
+                .expect("the key")
+                + 1
+        };
+        let check = |text: &str, fields: Fields, reason: &str, key: &str| {
+            let expected = (key.to_owned(), "switch.toml".to_owned(), line_of(text, key));
+            assert_eq!(traced(text, fields), (reason.to_owned(), Some(expected)));
+        };
+        let of_another = Fields {
+            src_ip: Some([10, 0, 0, 2].into()),
+            ..Fields::default()
+        };
+        check(FILE, of_another, "address_not_allowed", "allowed_addresses");
+        let offer = Fields {
+            udp: Some(68),
+            src_port: Some(67),
+            ..Fields::default()
+        };
+        check(FILE, offer.clone(), "dhcp_server_guard", "security");
+        let no_server = FILE.replace("acl_from_port", "dhcp_server = false\nacl_from_port");
+        check(
+            &no_server,
+            offer.clone(),
+            "dhcp_server_guard",
+            "dhcp_server",
+        );
+        let open = FILE.replace("acl_from_port", "dhcp_server = true\nacl_from_port");
+        assert_eq!(traced(&open, offer), ("acl_from_port".to_owned(), None));
+    }
+
     #[test]
     fn where_a_frame_waits_and_how_it_is_marked() {
         const QUEUES: &str = r#"

@@ -153,6 +153,9 @@ fn judge(case: &Case, line: usize, trace: &Trace) -> Tested {
     if !reason.is_empty() {
         found += &format!(", {reason}");
     }
+    if let Some(key) = drop.as_ref().and_then(|drop| drop.key.as_ref()) {
+        found += &format!(", by {} ({}:{})", key.key, key.file, key.line);
+    }
     if let Some(rule) = &case.rule {
         expected += &format!(", by {rule}");
     }
@@ -188,6 +191,7 @@ fn found_at(trace: &Trace, port: Option<&String>) -> (Option<TraceDrop>, Vec<Tra
         reason: "goes_elsewhere".to_owned(),
         text: "It does not go there.".to_owned(),
         port: port.cloned().unwrap_or_default(),
+        key: None,
     };
     let drop = first
         .or_else(|| trace.drop.clone())

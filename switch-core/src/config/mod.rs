@@ -26,9 +26,9 @@ pub use report::{Code, ConfigError, Report};
 pub use valid::{
     AcceptableFrames, Acl, Action, Acts, AddressSet, Addresses, Attach, AttachedAcls, Config,
     Device, Families, Fragments, HostInterface, InvalidDevice, InvalidIpPrefix, InvalidName,
-    IpPrefix, MacPattern, Match, Membership, Name, Native, Network, NumberRange, Policed, Policer,
-    Port, Prefix, Protocol, Role, Rule, Scheduler, Security, StaticEntry, Switch, Tagged, TcpFlags,
-    TransportMatch, Trunk,
+    IpPrefix, KeyLines, MacPattern, Match, Membership, Name, Native, Network, NumberRange, Policed,
+    Policer, Port, Prefix, Protocol, Role, Rule, Scheduler, Security, StaticEntry, Switch, Tagged,
+    TcpFlags, TransportMatch, Trunk,
 };
 
 use report::{Problem, Problems};
@@ -72,13 +72,15 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Report> {
     }
 }
 
-/// Turns the positions of lists and rules into lines.
+/// Turns the positions of lists, rules and keys of ports into lines.
 fn number_lines(config: &mut Config, text: &str) {
     let mut lines = Vec::new();
     for acl in &mut config.acls {
         lines.push(&mut acl.line);
         lines.extend(acl.rules.iter_mut().map(|rule| &mut rule.line));
     }
+    let ports = config.ports.iter_mut();
+    lines.extend(ports.flat_map(|port| port.lines.iter_mut()));
     lines.sort();
     let (mut line, mut position) = (1, 0);
     for number in lines {

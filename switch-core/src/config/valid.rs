@@ -16,12 +16,14 @@ use crate::{
 };
 
 mod acl;
+mod lines;
 mod qos;
 
 pub use acl::{
     Acl, Action, Acts, AddressSet, Addresses, Families, Fragments, MacPattern, Match, NumberRange,
     Prefix, Protocol, Rule, TcpFlags, TransportMatch,
 };
+pub use lines::KeyLines;
 pub use qos::{Policed, Policer, Scheduler};
 
 /// The whole configuration of one switch.
@@ -156,6 +158,8 @@ pub struct Port {
     pub marks: MarkRules,
     /// How frames to it wait; none: they do not.
     pub scheduler: Option<Name>,
+    /// Where the file says what may come from this port.
+    pub lines: KeyLines,
 }
 
 /// What a port may say about itself.

@@ -28,6 +28,8 @@ pub use outcome::{Destination, Outcome, Policed, PolicerMet, RuleMet, Source, St
 pub struct DryRun {
     snapshot: Snapshot,
     fdb: Fdb,
+    /// By port, the worker that receives its frames.
+    receivers: Box<[WorkerIndex]>,
     memory: Memory,
 }
 
@@ -58,15 +60,15 @@ struct Sent {
 }
 
 impl DryRun {
-    /// A switch that follows this snapshot and knows these addresses, as `worker` would find them
-    /// so long after the start.
+    /// A switch that follows this snapshot and knows these addresses, as the workers would find
+    /// them so long after the start; `receivers` are, by port, those that receive its frames.
     ///
     /// # Errors
     /// When there is no memory for the frames.
     pub fn new(
         snapshot: &Snapshot,
         fdb: Fdb,
-        worker: WorkerIndex,
+        receivers: Box<[WorkerIndex]>,
         elapsed: Duration,
     ) -> io::Result<Self> {
         // The longest frame in a copy for each port, and slabs that are not quite used up.
@@ -76,15 +78,27 @@ impl DryRun {
         Ok(Self {
             snapshot: snapshot.clone(),
             fdb,
+            receivers,
             memory: Memory {
                 cache: FrameCache::new(Pool::new(Arc::new(region))),
                 entries: Entries::default(),
                 outbox: Outbox::default(),
-                worker,
+                worker: WorkerIndex::new(0),
                 now: Tick::after(elapsed),
                 now_ns: elapsed.as_nanos() as u64,
             },
         })
+    }
+
+    /// One more of these, which what becomes of frames here does not change. It reads the whole
+    /// forwarding database.
+    ///
+    /// # Errors
+    /// When there is no memory for the frames.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        let elapsed = Duration::from_nanos(self.memory.now_ns);
+        let fdb = self.fdb.duplicate();
+        Self::new(&self.snapshot, fdb, self.receivers.clone(), elapsed)
     }
 
     /// What becomes of a frame that `ingress` receives. The next frame finds what this one has
@@ -93,6 +107,7 @@ impl DryRun {
         // Policers that have counted nothing yet.
         let qos = self.snapshot.rules.qos.duplicate();
         self.change_rules(|rules| rules.qos = qos);
+        self.memory.worker = self.receivers[ingress.get()];
         let mut outcome = Outcome {
             network: self.network_of(ingress, bytes),
             ..Outcome::default()

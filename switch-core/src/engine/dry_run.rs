@@ -6,7 +6,7 @@ use super::{Engine, EngineError};
 use crate::{
     config::snapshot::{Link, Ruleset, Snapshot},
     datapath::dry_run::DryRun,
-    limits::{CHUNK_SIZE, MAX_PORTS, PortIndex, WorkerIndex},
+    limits::{CHUNK_SIZE, MAX_PORTS, WorkerIndex},
     table::fdb::Fdb,
 };
 
@@ -17,21 +17,22 @@ const OFFLINE_MTU: u32 = 1500;
 
 impl Engine {
     /// A copy of the switch as it is now, in which nothing happens but what it is asked: no worker
-    /// is disturbed, and what frames do to the copy the switch does not see. `ingress` is the port
-    /// that frames will come from.
+    /// is disturbed, and what frames do to the copy the switch does not see.
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub fn dry_run(&self, ingress: PortIndex) -> Result<DryRun, EngineError> {
+    pub fn dry_run(&self) -> Result<DryRun, EngineError> {
         let snapshot = Snapshot {
             generation: self.generation,
             policy_generation: self.policy_generation,
             rules: Arc::clone(&self.rules),
             links: self.links.as_slice().into(),
         };
-        let worker = self.owners(ingress).first().copied();
-        let worker = worker.unwrap_or(WorkerIndex::new(0));
-        copy(&snapshot, self.fdb().duplicate(), worker, self.elapsed())
+        let first = |owners: &Vec<WorkerIndex>| owners.first().copied();
+        let owners = self.owners.iter().map(first);
+        let receivers = owners.map(|owner| owner.unwrap_or(WorkerIndex::new(0)));
+        let fdb = self.fdb().duplicate();
+        copy(&snapshot, fdb, receivers.collect(), self.elapsed())
     }
 }
 
@@ -57,16 +58,17 @@ pub fn dry_run_of(rules: Ruleset) -> Result<DryRun, EngineError> {
         links: vec![link; MAX_PORTS].into(),
         ..Snapshot::default()
     };
-    copy(&snapshot, fdb, worker, Duration::ZERO)
+    let receivers = vec![worker; MAX_PORTS];
+    copy(&snapshot, fdb, receivers.into(), Duration::ZERO)
 }
 
 fn copy(
     snapshot: &Snapshot,
     fdb: Fdb,
-    worker: WorkerIndex,
+    receivers: Box<[WorkerIndex]>,
     elapsed: Duration,
 ) -> Result<DryRun, EngineError> {
-    DryRun::new(snapshot, fdb, worker, elapsed).map_err(|source| EngineError::Region {
+    DryRun::new(snapshot, fdb, receivers, elapsed).map_err(|source| EngineError::Region {
         bytes: snapshot.rules.ports.len() * CHUNK_SIZE,
         source,
     })

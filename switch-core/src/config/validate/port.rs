@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     config::{
-        model::{self, Role as Word},
+        model::{self, Role as Word, STORM_KEYS},
         reader::Field,
         report::{Code, Problem, Problems},
         shape::PORT,
         valid::{
-            AcceptableFrames, Attach, AttachedAcls, Device, HostInterface, IpPrefix, Membership,
-            Policed, Port, Role, Security,
+            AcceptableFrames, Attach, AttachedAcls, Device, HostInterface, IpPrefix, KeyLines,
+            Membership, Policed, Port, Role, Security,
         },
     },
     limits,
@@ -109,7 +109,27 @@ fn check_port<'m>(
         classes: ClassRules::default(),
         marks: MarkRules::default(),
         scheduler: None,
+        lines: lines(port),
     })
+}
+
+/// Where the keys stand that frames from the port are dropped by.
+fn lines(port: &model::Port) -> KeyLines {
+    let keys = [
+        ("isolated", port.isolated.span()),
+        ("mac_limit", port.mac_limit.span()),
+        ("security", port.security.span()),
+        ("allowed_macs", port.allowed_macs.span()),
+        ("allowed_addresses", port.allowed_addresses.span()),
+        ("dhcp_server", port.dhcp_server.span()),
+        ("router_advertisements", port.router_advertisements.span()),
+        ("bpdus", port.bpdus.span()),
+    ];
+    let storm = STORM_KEYS.into_iter().zip(&port.storm);
+    let keys = keys
+        .into_iter()
+        .chain(storm.map(|(key, field)| (key, field.span())));
+    KeyLines::new(keys.filter_map(|(key, span)| Some((key, span?.start))))
 }
 
 /// What the port may say about itself. `security = "strict"` is all of it, but for what is written
