@@ -272,7 +272,9 @@ fn urgent_frames_do_not_wait_for_a_flood() {
                 to_us.percentiles()
             );
             let is_urgent = to_guest.at(99) < DELAY_LIMIT && to_us.at(90) < DELAY_LIMIT;
-            if is_urgent && other > 50 * DELAY_LIMIT {
+            // One that was lost in the full queue has not shown how long the others wait.
+            let has_waited = (50 * DELAY_LIMIT..Duration::MAX).contains(&other);
+            if is_urgent && has_waited {
                 daemon.stop();
                 return;
             }
@@ -287,7 +289,7 @@ fn a_port_that_is_stuck_holds_up_nobody() {
         let world = World::alone("stuck");
         let (a, b, config) = two(&world);
         let stuck = world.guest("c");
-        // As few frames as a switch may have, of which a quarter may wait for the port.
+        // So few frames that what may wait for the port is a quarter of them.
         let config = config
             .access("a", "lab")
             .access("b", "lab")

@@ -271,8 +271,18 @@ impl Account {
     }
 }
 
+/// Ends the run with the traffic, also when a check of it fails: who disturbs it would never end.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Sends and receives until enough was sent, or somebody wants it to end.
 fn traffic(wires: &Wires, templates: &[Template], stop: &AtomicBool) -> Account {
+    let _ends = Ends(stop);
     let mut account = Account::default();
     while account.sent < FRAMES && !stop.load(Relaxed) {
         let attached = wires.attached.lock().expect("wires").clone();
@@ -290,7 +300,6 @@ fn traffic(wires: &Wires, templates: &[Template], stop: &AtomicBool) -> Account 
             thread::yield_now();
         }
     }
-    stop.store(true, Relaxed);
     account
 }
 

@@ -25,7 +25,7 @@ pub const MOST: u64 = 262_144;
 const CALM_FPS: f64 = 60_000.0;
 /// Addresses of a trial of the rate: well below all capacities.
 const RATE_ADDRESSES: u64 = 4096;
-/// New addresses a second that are tried, in steps of a fifth; sockets send no faster.
+/// New addresses a second that are tried, the highest first; sockets send no faster.
 const RATES: [f64; 6] = [400e3, 300e3, 200e3, 100e3, 50e3, 10e3];
 /// Part of the addresses that a trial may lose on the way to or from the switch before it is not
 /// one of learning.

@@ -26,7 +26,7 @@ pub struct Stream {
 /// What it needs: program and package.
 pub const NEEDS: &[(&str, &str)] = &[("iperf3", "iperf3"), ("taskset", "util-linux")];
 
-/// Sends from the first guest to the second for so long, after the first 10 % of it, in which the
+/// Sends from the first guest to the second for so long, after the first second, in which the
 /// window opens. Both ends are on the guests' core.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ pub enum Peer {
     Shunt,
     /// This project, two workers.
     ShuntTwo,
+    /// This project, one worker that never sleeps.
     ShuntPoll,
     /// This project, one worker, with policy at each port.
     ShuntPolicy,
