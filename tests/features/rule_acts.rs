@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switch_core::counters::DropReason::{PolicedFromPort, PolicedToPort};
+use switch_core::counters::DropReason::{MtuExceeded, PolicedFromPort, PolicedToPort};
 
 use super::scene::{ALL, C, Scene, frame, station};
 
@@ -144,6 +144,26 @@ fn a_rule_has_a_rate_of_its_own_in_both_directions() {
     assert_eq!(scene.drops("a", PolicedFromPort), 20);
     assert_eq!(scene.drops("t", PolicedFromPort), 30);
     assert_eq!(scene.drops("b", PolicedToPort), 20);
+}
+
+/// What is too long for the port uses nothing up of the rate of a rule.
+#[test]
+fn what_cannot_leave_is_not_measured() {
+    let mut scene = scene();
+    let mut long = packet(1, &[], 8);
+    long.resize(1600, 0);
+    for _ in 0..20 {
+        scene.send("a", &long);
+    }
+    let [way] = &scene.trace("a", &long).ways[..] else {
+        panic!("one way");
+    };
+    assert_eq!((&way.result, &way.policed), (&Err(MtuExceeded), &vec![]));
+    let short = packet(1, &[], 8);
+    let sent = (0..20).filter(|_| !scene.send("a", &short).is_empty());
+    assert_eq!(sent.count(), 10);
+    assert_eq!(scene.drops("b", MtuExceeded), 20);
+    assert_eq!(scene.drops("b", PolicedToPort), 10);
 }
 
 #[test]

@@ -17,44 +17,49 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OverRate;
 
-/// Does with a frame, which is as it came in, what the rules do that it meets at a port. Of several
-/// that say the same of it the last has the last word; each measures it.
-///
-/// # Errors
-/// When the frame is over the rate of one of them.
-pub(super) fn obey(
+/// The rules that a frame, which is as it came in, meets at a port; none where no rule does more
+/// than allow, and of what lists cannot read.
+pub(super) fn met(
     context: &Context<'_>,
     (direction, port): (Direction, PortIndex),
     region: &Region,
     frame: &Frame,
     entry: &Entry,
-    mark: &mut Mark,
-) -> Result<(), OverRate> {
+) -> Option<Hits> {
     let rules = &context.snapshot.rules;
-    let (Some(policy), true) = (rules.policy.as_deref(), rules.qos.has_acts()) else {
-        return Ok(());
-    };
+    let policy = rules.policy.as_deref().filter(|_| rules.qos.has_acts())?;
     let network = entry.destination.network();
     let pair = policy.pair(direction, port, network);
     if pair.is_empty() {
-        return Ok(());
+        return None;
     }
     let head = region.head(frame);
-    let Ok(header) = Layer2::parse(head) else {
-        return Ok(());
-    };
-    let Ok(packet) = Packet::of_frame(&header, head, frame.size()) else {
-        return Ok(());
-    };
+    let header = Layer2::parse(head).ok()?;
+    let packet = Packet::of_frame(&header, head, frame.size()).ok()?;
     let mut hits = Hits::new();
     pair.allows(&Packed::new(network, &header, &packet), &mut hits);
-    for acts in hits.iter().filter_map(|hit| rules.qos.acts(*hit)) {
+    Some(hits)
+}
+
+/// Does with a frame of this size what the rules do that it has met. Of several that say the same
+/// of it the last has the last word; each measures it.
+///
+/// # Errors
+/// When the frame is over the rate of one of them.
+pub(super) fn obey(
+    context: &Context<'_>,
+    met: &Hits,
+    size: usize,
+    mark: &mut Mark,
+) -> Result<(), OverRate> {
+    let qos = &context.snapshot.rules.qos;
+    for acts in met.iter().filter_map(|hit| qos.acts(*hit)) {
         mark.class = acts.class.unwrap_or(mark.class);
         mark.pcp = acts.pcp.or(mark.pcp);
         mark.dscp = acts.dscp.or(mark.dscp);
         if let Some(policer) = &acts.policer {
             mark.colour = policer
-                .police(context.worker, context.now_ns, frame.size(), mark.colour)
+                .police(context.worker, context.now_ns, size, mark.colour)
                 .map_err(|_| OverRate)?;
         }
     }

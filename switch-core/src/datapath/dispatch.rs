@@ -168,7 +168,7 @@ impl Egress<'_> {
         }
     }
 
-    /// What policy says, and the frame as it leaves.
+    /// What policy says, and the frame as it leaves. What cannot leave uses up no rate.
     fn judge(
         &self,
         frame: &mut Frame,
@@ -180,9 +180,14 @@ impl Egress<'_> {
         policy::leave(context, self.ingress, region, frame, entry, exit)?;
         let mut mark = qos::mark_of(self.marks, position, entry);
         let place = (Direction::ToPort, exit.port);
-        acts::obey(context, place, region, frame, entry, &mut mark)
-            .map_err(|_| DropReason::PolicedToPort)?;
+        let (met, size) = (
+            acts::met(context, place, region, frame, entry),
+            frame.size(),
+        );
         prepare(frame, region, entry, exit)?;
+        if let Some(met) = met {
+            acts::obey(context, &met, size, &mut mark).map_err(|_| DropReason::PolicedToPort)?;
+        }
         qos::leave(context, region, frame, entry, exit, mark)
     }
 

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 
 use super::{Context, Entry, acts, exit::Exit, shortcut::Counted};
 use crate::{
+    acl::list::Hits,
     config::policy::Direction,
     counters::DropReason,
     limits::{BURST, PortIndex},
@@ -107,9 +108,10 @@ fn enter_each(
                 mark.class = classes.classify(tag, ethertype, payload);
             }
             let place = (Direction::FromPort, ingress);
-            let policed = acts::obey(context, place, region, frame, entry, &mut mark).is_ok()
-                && police(context, ingress, frame, entry, &mut mark);
-            if !policed {
+            let met = acts::met(context, place, region, frame, entry);
+            let mut obey = |met: &Hits| acts::obey(context, met, frame.size(), &mut mark).is_ok();
+            let within = met.is_none_or(|met| obey(&met));
+            if !within || !police(context, ingress, frame, entry, &mut mark) {
                 entry.drop(DropReason::PolicedFromPort);
             }
         }
