@@ -76,7 +76,7 @@ pub const MAX_SETS: usize = 1024;
 pub const MAX_SET_ELEMENTS: usize = 262_144;
 /// Counters of hits: while a reload replaces all rules, old and new ones have theirs.
 pub const MAX_HITS: usize = 2 * MAX_RULES;
-/// Flows that each worker of a switch with policy keeps, 136 bytes each.
+/// Flows that each worker of a switch with policy keeps, 138 bytes each.
 pub const FLOWS_PER_WORKER: usize = 16_384;
 /// Dropped frames that each worker keeps of each port, and most of them in a second: 128 bytes
 /// each, 1 MiB a worker.

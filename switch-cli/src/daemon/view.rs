@@ -331,6 +331,8 @@ fn flow_counters(list: &mut List, switch: &Switch, worker: WorkerIndex) {
     );
     let text = "Flows that made place for others before they were idle.";
     list.add("flows_evicted", events.evicted, text);
+    let text = "Frames of new flows that had to wait for a place in the flow table.";
+    list.add("flows_waited", events.waited, text);
 }
 
 fn fdb_counters(list: &mut List, switch: &Switch) {

@@ -305,11 +305,15 @@ fn pass(
         counters.count_hits(verdict.hits(), 1, asked.size as u64);
         return said(verdict.allowed, Some(Some((ticket, verdict))));
     }
+    let (sender, now) = (asked.sender, context.now);
     let mut hits = Hits::new();
     let allowed = ask(context, pair, asked, &mut hits);
-    if let Some(kept) = hits.first() {
+    if hits.len() <= flow::MOST_HITS
+        && let Some(vacancy) = flows.admit(&sought, sender, now)
+        && let Some(kept) = hits.first()
+    {
         let verdict = flow::Verdict::new(allowed, kept, hits.len());
-        flows.insert(&sought, asked.sender, &verdict, asked.size, context.now);
+        flows.insert(&sought, vacancy, sender, &verdict, asked.size, now);
     }
     said(allowed, None)
 }

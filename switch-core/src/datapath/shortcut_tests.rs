@@ -229,9 +229,10 @@ fn what_was_counted_is_added_to_rules_and_flow() {
     let frame = ordinary().swap_remove(0);
     let sought = bench.flows.seek([1, 2, 3, 4, 5, 6, 7, 8]);
     let verdict = Verdict::new(true, [5, 9, 0, 0, 0, 0, 0, 0], 2);
+    let vacancy = bench.flows.admit(&sought, GUEST, NOW).expect("it is empty");
     bench
         .flows
-        .insert(&sought, GUEST, &verdict, frame.len(), NOW);
+        .insert(&sought, vacancy, GUEST, &verdict, frame.len(), NOW);
     let (_, ticket) = bench.flows.find(&sought, 60, NOW).expect("entered");
     bench.insert(&frame, GUEST, Some((ticket, verdict)));
     for _ in 0..3 {

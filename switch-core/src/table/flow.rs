@@ -8,13 +8,15 @@
 //! **Bounded and fair.** A flow that finds its set full takes the place of an idle one. If there is
 //! none, that port gives one up which has the most flows in the set, its own sender in case of a
 //! tie: so a port that sends ever new flows takes places from others only until it has as many as
-//! they have, and then its own.
+//! they have, and then its own. From a flow of its own port it takes one with its second frame only
+//! (see `waiting.rs`), so that flows of a single frame drive out nobody.
 //!
 //! **Never wrong.** A key has all bits that the verdict may depend on, and the generation of the
 //! configuration that gave it. There is nothing to be invalidated: old entries are never met again
 //! and become idle.
 
 mod set;
+mod waiting;
 
 use crate::{
     clock::Tick,
@@ -25,7 +27,8 @@ use crate::{
         fence,
     },
 };
-use set::{Chosen, Set, WAYS, Ways, choose};
+use set::{Set, WAYS, Ways, choose};
+use waiting::Waiting;
 
 /// Words of a key.
 pub const KEY_WORDS: usize = 8;
@@ -151,12 +154,16 @@ pub struct Events {
     pub entered: u64,
     /// Flows that made place for others while they were not idle.
     pub evicted: u64,
+    /// Frames of flows that had to wait for a place.
+    pub waited: u64,
 }
 
 /// A flow table.
 #[derive(Debug)]
 pub struct FlowTable {
     sets: Box<[Set]>,
+    /// Set by set.
+    waiting: Box<[Waiting]>,
     places: Box<[Place]>,
     /// Places of a set that are used: all but in tables that are smaller than a set.
     usable: Ways,
@@ -164,7 +171,12 @@ pub struct FlowTable {
     found: AtomicU64,
     entered: AtomicU64,
     evicted: AtomicU64,
+    waited: AtomicU64,
 }
+
+/// A place that a flow may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vacancy(u32);
 
 /// A flow to be found or entered: its key, hashed once.
 #[derive(Clone, Copy, Debug)]
@@ -199,12 +211,14 @@ impl FlowTable {
         }
         Self {
             sets: (0..sets).map(|_| Set::new(capacity)).collect(),
+            waiting: (0..sets).map(|_| Waiting::default()).collect(),
             places: (0..sets * WAYS).map(|_| Place::default()).collect(),
             usable: Ways::first_of_all(capacity),
             secrets,
             found: AtomicU64::new(0),
             entered: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
         }
     }
 
@@ -306,27 +320,52 @@ impl FlowTable {
         true
     }
 
-    /// Enters a flow that [`find`](Self::find) did not find, with its first frame. For the worker
-    /// alone.
+    /// The place for a flow that [`find`](Self::find) did not find; none where it has to wait for
+    /// its next frame. For the worker alone.
     #[inline]
+    pub fn admit(&self, sought: &Sought, sender: PortIndex, now: Tick) -> Option<Vacancy> {
+        let waiting = &self.waiting[sought.set];
+        let port = sender.get() as u16;
+        let has_waited = waiting.take(sought.fingerprint);
+        if !has_waited && waiting.is_full_for(port, now) {
+            waiting.put(sought.fingerprint);
+            add(&self.waited, 1);
+            return None;
+        }
+        self.choose(sought, port, has_waited, now)
+    }
+
+    /// The same where it is not known that there is none.
+    #[inline(never)]
+    fn choose(&self, sought: &Sought, port: u16, has_waited: bool, now: Tick) -> Option<Vacancy> {
+        let (set, waiting) = (&self.sets[sought.set], &self.waiting[sought.set]);
+        let chosen = choose(set, self.usable, port, sought.start, now);
+        if chosen.evicts && !has_waited && set.ports.get(chosen.way) == port {
+            waiting.set_full_for(port, chosen.full_until);
+            waiting.put(sought.fingerprint);
+            add(&self.waited, 1);
+            return None;
+        }
+        add(&self.evicted, chosen.evicts.into());
+        Some(Vacancy(chosen.way as u32))
+    }
+
+    /// Enters a flow, with the frame for which it was given a place. For the worker alone.
     pub fn insert(
         &self,
         sought: &Sought,
+        vacancy: Vacancy,
         sender: PortIndex,
         verdict: &Verdict,
         size: usize,
         now: Tick,
     ) {
-        let set = &self.sets[sought.set];
-        let sender = sender.get() as u16;
-        let Chosen { way, evicts } = choose(set, self.usable, sender, sought.start, now);
-        if evicts {
-            add(&self.evicted, 1);
-        }
+        let (set, way) = (&self.sets[sought.set], vacancy.0 as usize % WAYS);
+        self.waiting[sought.set].forget();
         let place = &self.places[sought.set * WAYS + way];
         place.change(now, || {
             set.fingerprints.set(way, sought.fingerprint);
-            set.ports.set(way, sender);
+            set.ports.set(way, sender.get() as u16);
             set.set_seen(way, now);
             place.fill(&sought.key, verdict, size);
         });
@@ -351,6 +390,7 @@ impl FlowTable {
             found: self.found.load(Relaxed),
             entered: self.entered.load(Relaxed),
             evicted: self.evicted.load(Relaxed),
+            waited: self.waited.load(Relaxed),
         }
     }
 }

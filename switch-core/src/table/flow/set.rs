@@ -50,13 +50,18 @@ impl Lanes {
     /// The places that have this number.
     #[inline]
     pub(super) fn equal_to(&self, value: u16) -> Ways {
-        const BELOW: u64 = 0x7fff * ONES;
-        let wanted = u64::from(value) * ONES;
         Ways(std::array::from_fn(|word| {
-            let differ = self.0[word].load(Relaxed) ^ wanted;
-            !(((differ & BELOW) + BELOW) | differ | BELOW)
+            lanes_equal_to(self.0[word].load(Relaxed), value)
         }))
     }
+}
+
+/// The highest bit of each lane that has this number.
+#[inline]
+pub(super) fn lanes_equal_to(lanes: u64, value: u16) -> u64 {
+    const BELOW: u64 = 0x7fff * ONES;
+    let differ = lanes ^ (u64::from(value) * ONES);
+    !(((differ & BELOW) + BELOW) | differ | BELOW)
 }
 
 /// Some of the places of a set: the highest bit of the lane of each.
@@ -140,6 +145,8 @@ pub(super) struct Chosen {
     pub(super) way: usize,
     /// It has a flow that is not idle.
     pub(super) evicts: bool,
+    /// Where that is so: no place of the set is idle before.
+    pub(super) full_until: Tick,
 }
 
 /// Chooses a free or idle place, else the one that was silent for longest of the port that has
@@ -148,8 +155,13 @@ pub(super) struct Chosen {
 #[inline]
 pub(super) fn choose(set: &Set, usable: Ways, sender: u16, start: usize, now: Tick) -> Chosen {
     let free = set.fingerprints.equal_to(0).and(usable);
+    let unused = |way| Chosen {
+        way,
+        evicts: false,
+        full_until: now,
+    };
     if let Some(way) = free.first() {
-        return Chosen { way, evicts: false };
+        return unused(way);
     }
     // Silence, and then its turn: a number for each place, of which the largest is sought.
     let silent: [u32; WAYS] = std::array::from_fn(|way| {
@@ -158,17 +170,15 @@ pub(super) fn choose(set: &Set, usable: Ways, sender: u16, start: usize, now: Ti
     });
     let way_of = |silent: u32| (silent as usize + start) % WAYS;
     let oldest = silent.into_iter().fold(0, u32::max);
-    if oldest >> TURN_BITS > FLOW_IDLE_S {
-        return Chosen {
-            way: way_of(oldest),
-            evicts: false,
-        };
-    }
+    let Some(left) = FLOW_IDLE_S.checked_sub(oldest >> TURN_BITS) else {
+        return unused(way_of(oldest));
+    };
     let giving = of_port_with_most(&set.ports, usable, sender);
     let silent = (0..WAYS).map(|way| silent[way] & giving.mask(way));
     Chosen {
         way: way_of(silent.fold(0, u32::max)),
         evicts: true,
+        full_until: Tick(now.0.saturating_add(left + 1)),
     }
 }
 

@@ -27,6 +27,7 @@ fn find(table: &FlowTable, key: &FlowKey, size: usize, now: Tick) -> Option<Verd
         .map(|(verdict, _)| verdict)
 }
 
+/// Enters a flow, whether with its first frame or with its second.
 fn enter(
     table: &FlowTable,
     key: &FlowKey,
@@ -35,7 +36,21 @@ fn enter(
     size: usize,
     now: Tick,
 ) {
-    table.insert(&table.seek(*key), sender, verdict, size, now);
+    let sought = table.seek(*key);
+    let admit = || table.admit(&sought, sender, now);
+    let vacancy = admit().or_else(admit).expect("no flow waits twice");
+    table.insert(&sought, vacancy, sender, verdict, size, now);
+}
+
+/// Whether a flow is entered with this frame.
+fn enters(table: &FlowTable, number: u64, sender: usize, now: Tick) -> bool {
+    let sought = table.seek(key(number));
+    let vacancy = table.admit(&sought, port(sender), now);
+    if let Some(vacancy) = vacancy {
+        let verdict = verdict(number);
+        table.insert(&sought, vacancy, port(sender), &verdict, 60, now);
+    }
+    vacancy.is_some()
 }
 
 #[test]
@@ -179,6 +194,103 @@ fn the_sets_are_filled_evenly_by_flows_that_differ_little() {
     }
 }
 
+#[test]
+fn flows_of_a_single_frame_drive_out_nobody() {
+    let table = FlowTable::new(8, [1, 2]);
+    let known = |table: &FlowTable| {
+        let found = |number: &u64| find(table, &key(*number), 60, NOW).is_some();
+        (0..9).filter(found).count()
+    };
+    assert!((0..8).all(|number| enters(&table, number, 0, NOW)));
+    for number in 100..1100 {
+        assert!(!enters(&table, number, 0, NOW), "flow {number}");
+    }
+    assert_eq!(known(&table), 8);
+    let events = table.events();
+    assert_eq!((events.evicted, events.waited), (0, 1000));
+    // With its second frame a flow gets a place.
+    assert!(!enters(&table, 8, 0, NOW) && enters(&table, 8, 0, NOW));
+    assert!(find(&table, &key(8), 60, NOW).is_some());
+    assert_eq!((known(&table), table.events().evicted), (8, 1));
+    // One that has been driven out waits like any other.
+    let gone = (0..8).find(|number| find(&table, &key(*number), 60, NOW).is_none());
+    assert!(!enters(&table, gone.expect("one of them"), 0, NOW));
+    // Another port has fewer places, and gets one at once.
+    assert!(enters(&table, 9, 1, NOW));
+    assert_eq!((known(&table), table.events().evicted), (7, 2));
+}
+
+#[test]
+fn a_flow_waits_until_four_others_have_come() {
+    for (others, enters_then) in [(3, true), (4, false)] {
+        let table = FlowTable::new(8, [1, 2]);
+        assert!((0..8).all(|number| enters(&table, number, 0, NOW)));
+        assert!(!enters(&table, 100, 0, NOW));
+        assert!((0..others).all(|number| !enters(&table, 200 + number, 0, NOW)));
+        assert_eq!(enters(&table, 100, 0, NOW), enters_then, "{others} others");
+    }
+}
+
+#[test]
+fn a_place_that_has_become_idle_is_taken_at_once() {
+    let table = FlowTable::new(8, [1, 2]);
+    let at = |seconds: u32| Tick(NOW.0 + seconds);
+    for number in 0..8 {
+        assert!(enters(&table, number, 0, at(number as u32)));
+    }
+    assert!(!enters(&table, 100, 0, at(10)));
+    // The first one speaks again, so that the second is the first to leave.
+    assert!(find(&table, &key(0), 60, at(20)).is_some());
+    assert!(!enters(&table, 101, 0, at(FLOW_IDLE_S + 1)));
+    assert!(enters(&table, 102, 0, at(FLOW_IDLE_S + 2)));
+    assert_eq!(find(&table, &key(1), 60, at(FLOW_IDLE_S + 2)), None);
+    assert!(!enters(&table, 103, 0, at(FLOW_IDLE_S + 2)));
+    assert!(enters(&table, 104, 0, at(FLOW_IDLE_S + 3)));
+    assert_eq!(table.events().evicted, 0);
+}
+
+/// What [`FlowTable::admit`] has to say, by looking at each place of the only set.
+fn may_enter(table: &FlowTable, sender: usize, now: Tick) -> bool {
+    let set = &table.sets[0];
+    let ways = 0..table.capacity();
+    let is_unused = |way: usize| set.fingerprints.get(way) == 0 || set.is_idle(way, now);
+    let count = |port: usize| {
+        let is_of = |way: &usize| usize::from(set.ports.get(*way)) == port;
+        ways.clone().filter(is_of).count()
+    };
+    let most = (0..4).map(count).max().unwrap_or_default();
+    ways.clone().any(is_unused) || count(sender) < most
+}
+
+proptest! {
+    /// However it finds out, and whatever it remembers of that.
+    #[test]
+    fn a_flow_waits_only_for_a_place_of_its_own_port(
+        capacity in 1..=WAYS,
+        steps in prop::collection::vec((0..30_u64, 0..4_usize, 0..8_u32, any::<bool>()), 1..400),
+    ) {
+        let table = FlowTable::new(capacity, [3, 4]);
+        prop_assert_eq!(table.sets.len(), 1);
+        let mut waiting: Vec<u16> = Vec::new();
+        let mut now = NOW;
+        for (number, sender, pass, passes) in steps {
+            now = Tick(now.0 + pass * u32::from(passes));
+            if find(&table, &key(number), 60, now).is_some() {
+                continue;
+            }
+            let fingerprint = table.seek(key(number)).fingerprint;
+            let has_waited = waiting.contains(&fingerprint);
+            let expected = has_waited || may_enter(&table, sender, now);
+            prop_assert_eq!(enters(&table, number, sender, now), expected);
+            waiting.retain(|other| *other != fingerprint);
+            if !expected {
+                waiting.insert(0, fingerprint);
+                waiting.truncate(4);
+            }
+        }
+    }
+}
+
 proptest! {
     /// Whatever happens, a verdict that is found is the one that was entered for this key last.
     #[test]
@@ -274,6 +386,8 @@ proptest! {
         } else if places.iter().any(|place| is_idle(place.2)) {
             prop_assert!(is_idle(seen));
         } else {
+            let first_idle = places.iter().map(|place| place.2 + FLOW_IDLE_S + 1).min();
+            prop_assert_eq!(Some(chosen.full_until.0), first_idle);
             let count = |port| places.iter().filter(|place| place.1 == port).count();
             let most = (0..4).map(count).max().unwrap_or_default();
             prop_assert_eq!(count(port), most);
