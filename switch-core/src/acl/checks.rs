@@ -3,7 +3,7 @@
 //! Tests on one word that ask for one value each are a single comparison, so that of a rule's
 //! protocol, ports and flags there is one left. [`Case::matches`] is the reference.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     case::{Case, Set, Test},
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The bits of a word, less the smallest number that they may be, are at most `span`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Comparison {
     word: usize,
     mask: u64,
@@ -108,38 +108,16 @@ impl Checks {
     /// What these cases ask for.
     #[must_use]
     pub fn new(cases: &[Case]) -> Self {
-        let (mut comparisons, mut memberships) = (Vec::new(), Vec::new());
-        let mut check = |case: &Case| {
-            let own = comparisons_of(case);
-            let sets: Vec<_> = case.tests.iter().filter_map(membership).collect();
-            let checked = Checked {
-                rule: case.rule,
-                first_comparison: comparisons.len() as u32,
-                first_membership: memberships.len() as u32,
-                comparisons: own.len() as u16,
-                memberships: sets.len() as u16,
-            };
-            comparisons.extend(own);
-            memberships.extend(sets);
-            checked
-        };
-        Self {
-            cases: cases.iter().map(&mut check).collect(),
-            comparisons: comparisons.into(),
-            memberships: memberships.into(),
+        let mut collector = Collector::default();
+        for (number, case) in cases.iter().enumerate() {
+            collector.add(number as u32, case, |_| true);
         }
+        collector.finish()
     }
 
     /// The rules of the cases, in their order.
     pub fn rules(&self) -> impl Iterator<Item = u32> + '_ {
         self.cases.iter().map(|case| case.rule)
-    }
-
-    /// The rule of a case.
-    #[must_use]
-    #[inline]
-    pub fn rule(&self, case: usize) -> u32 {
-        self.cases[case].rule
     }
 
     /// Whether a frame is one of a case's.
@@ -148,13 +126,12 @@ impl Checks {
         self.are_met(&self.cases[case], key)
     }
 
-    /// The rule of the first of these cases that a frame is one of, if that is before `best`; else
-    /// `best`.
+    /// The rule of the first of so many cases from `first` on that a frame is one of, if that is
+    /// before `best`; else `best`.
     #[must_use]
     #[inline]
-    pub fn first_match(&self, cases: &[u32], key: &Packed, best: u32) -> u32 {
-        for case in cases {
-            let case = &self.cases[*case as usize];
+    pub fn first_match(&self, first: usize, count: usize, key: &Packed, best: u32) -> u32 {
+        for case in &self.cases[first..][..count] {
             if case.rule >= best {
                 break;
             }
@@ -181,10 +158,74 @@ impl Checks {
     }
 }
 
+/// Collects cases. One may be tried at several places, with fewer tests where it is known that the
+/// others hold.
+#[derive(Debug, Default)]
+pub struct Collector {
+    cases: Vec<Checked>,
+    comparisons: Vec<Comparison>,
+    memberships: Vec<Membership>,
+    /// Where the comparisons begin that some case has already.
+    known: HashMap<Vec<Comparison>, u32>,
+    /// By a case's number, where its memberships begin.
+    members: HashMap<u32, u32>,
+}
+
+impl Collector {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Adds a case, of whose ranges only those that are open are to be tried. Cases with the same
+    /// number are the same.
+    pub fn add(&mut self, number: u32, case: &Case, is_open: impl Fn(&Test) -> bool) {
+        let open: Vec<&Test> = case.tests.iter().filter(|test| is_open(test)).collect();
+        let comparisons = comparisons_of(&open);
+        let memberships = case.tests.iter().filter_map(membership).count();
+        let checked = Checked {
+            rule: case.rule,
+            comparisons: comparisons.len() as u16,
+            memberships: memberships as u16,
+            first_comparison: self.place_of(comparisons),
+            first_membership: self.members_of(number, case),
+        };
+        self.cases.push(checked);
+    }
+
+    fn place_of(&mut self, comparisons: Vec<Comparison>) -> u32 {
+        let end = self.comparisons.len() as u32;
+        *self.known.entry(comparisons).or_insert_with_key(|new| {
+            self.comparisons.extend(new);
+            end
+        })
+    }
+
+    fn members_of(&mut self, number: u32, case: &Case) -> u32 {
+        let end = self.memberships.len() as u32;
+        *self.members.entry(number).or_insert_with(|| {
+            let sets = case.tests.iter().filter_map(membership);
+            self.memberships.extend(sets);
+            end
+        })
+    }
+
+    /// The cases, in the order in which they were added.
+    #[must_use]
+    pub fn finish(self) -> Checks {
+        Checks {
+            cases: self.cases.into(),
+            comparisons: self.comparisons.into(),
+            memberships: self.memberships.into(),
+        }
+    }
+}
+
 /// The comparisons of a case: as few as there can be, first those that most frames fail.
-fn comparisons_of(case: &Case) -> Vec<Comparison> {
+fn comparisons_of(tests: &[&Test]) -> Vec<Comparison> {
     let mut all: Vec<Comparison> = Vec::new();
-    for test in &case.tests {
+    for test in tests {
         let Test::Range {
             field,
             mask,
@@ -242,8 +283,7 @@ mod tests {
     #[test]
     fn tests_for_one_value_each_in_one_word_are_one_comparison() {
         let check = |tests: &[Test], expected: usize| {
-            let tests = tests.into();
-            let comparisons = comparisons_of(&Case { rule: 0, tests });
+            let comparisons = comparisons_of(&tests.iter().collect::<Vec<_>>());
             assert_eq!(comparisons.len(), expected, "{comparisons:?}");
         };
         check(&[], 0);
@@ -275,6 +315,32 @@ mod tests {
             let expected = case.matches(&other);
             assert_eq!(checks.hold(0, &Packed::of(&other)), expected, "{field:?}");
         }
+    }
+
+    #[test]
+    fn tests_that_are_not_open_do_not_count() {
+        let case = Case {
+            rule: 7,
+            tests: tests().into(),
+        };
+        let mut collector = Collector::default();
+        collector.add(0, &case, |test| {
+            *test != Test::is(Field::DestinationPort, 443)
+        });
+        collector.add(0, &case, |_| false);
+        let checks = collector.finish();
+        let mut key = Key::default();
+        for (field, value) in [
+            (Field::Ethertype, 0x0800),
+            (Field::DestinationLow, 0x0a00_0007),
+            (Field::Protocol, 6),
+            (Field::Transport, 1),
+        ] {
+            assert!(!checks.hold(0, &Packed::of(&key)), "without {field:?}");
+            key.set(field, value);
+        }
+        assert!(checks.hold(0, &Packed::of(&key)));
+        assert!(checks.hold(1, &Packed::default()));
     }
 
     #[test]

@@ -1,23 +1,24 @@
 //! The classifier: a decision tree over the fields, with short lists of cases at its leaves.
 //!
-//! An inner node compares one field, where the packed key has it, with one number. Every case is
-//! in all the leaves whose region it touches, so a look-up walks one way down and tries the cases
-//! of one leaf. Cases that are wide where others are narrow would be in very many leaves: they are
-//! kept apart in trees of their own. A look-up visits all trees, at most [`MOST_TREES`]; depth and
-//! leaves are bounded when the tree is built, and [`Classifier::cost`] says what the worst frame
-//! costs.
-
-use std::sync::Arc;
+//! An inner node cuts the numbers of one field, where the packed key has it, into parts: at one
+//! number into two, or from there on into many of the same size. Every case is in all the leaves
+//! whose region it touches, so a look-up walks one way down and tries the cases of one leaf, and of
+//! their tests only those that the way has not answered. Cases that are wide where others are
+//! narrow would be in very many leaves: they are kept apart in trees of their own. A look-up visits
+//! all trees, at most [`MOST_TREES`]; depth and leaves are bounded when the tree is built, and
+//! [`Classifier::cost`] says what the worst frame costs.
 
 use super::{
-    case::Case,
-    checks::Checks,
+    case::{Case, Test},
+    checks::{Checks, Collector},
     key::Field,
     pack::{self, Packed, WORDS},
 };
 
 /// Cases of a leaf that are not split further.
 const LEAF: usize = 2;
+/// Parts that a node cuts a field into, at most: the last has a number of 8 bits.
+const MOST_PARTS: usize = 1 << u8::BITS;
 /// Most inner nodes on the way to a leaf.
 const MAX_DEPTH: usize = 32;
 /// Entries of leaves for each case, on average, before splitting ends.
@@ -33,22 +34,26 @@ const MOST_TREES: usize = 8;
 /// Where a way ends or goes on.
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// The first of two children: for numbers below it, and for the others. Of a leaf: the first
-    /// entry.
+    /// The child for the first part, which the others follow. Of a leaf: the first case.
     next: u32,
-    /// The word to compare, or [`LEAF_MARK`].
-    word: u16,
+    /// The word that has the field, or [`LEAF_MARK`].
+    word: u8,
     /// How far it is shifted to the left, so that the field has the upper bits. What is below them
-    /// does not matter, since a threshold has nothing there.
-    shift: u16,
-    /// What to compare with. Of a leaf: how many entries it has.
-    threshold: u64,
+    /// is smaller than any part.
+    shift: u8,
+    /// How far the distance from `base` is shifted to the right, so that it is a part's number.
+    right: u8,
+    /// The number of the last part, which all larger ones belong to.
+    last: u8,
+    /// What is subtracted from the shifted word; smaller numbers belong to the first part. Of a
+    /// leaf: how many cases it has.
+    base: u64,
 }
 
 const _: () = assert!(size_of::<Node>() == 16);
 
 /// The `word` of a leaf: there is no such word.
-const LEAF_MARK: u16 = WORDS as u16;
+const LEAF_MARK: u8 = WORDS as u8;
 
 /// The largest work that a frame can cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,10 +74,9 @@ impl Cost {
 /// The compiled form of a list of cases.
 #[derive(Clone, Debug)]
 pub struct Classifier {
-    checks: Arc<Checks>,
     nodes: Box<[Node]>,
-    /// Cases of the leaves, those of the first rules first.
-    entries: Box<[u32]>,
+    /// Cases of the leaves, leaf by leaf, those of the first rules first.
+    checks: Checks,
     /// The root of each tree and the first rule that it has, the lowest first.
     roots: Box<[(u32, u32)]>,
     cost: Cost,
@@ -84,28 +88,28 @@ impl Classifier {
     #[must_use]
     pub fn new(mut cases: Vec<Case>) -> Self {
         cases.sort_by_key(|case| case.rule);
-        let checks = Arc::new(Checks::new(&cases));
         let boxes: Vec<Bounds> = cases.iter().map(Bounds::of).collect();
-        let built = GROUPINGS.map(|shapes| Self::grouped(&checks, &boxes, shapes));
+        let built = GROUPINGS.map(|shapes| Self::grouped(&cases, &boxes, shapes));
         let cheapest = built.into_iter().min_by_key(|built| built.cost.weight());
         cheapest.expect("there is a way to group")
     }
 
     /// A tree for each group of cases that are narrow in the same of these fields.
-    fn grouped(checks: &Arc<Checks>, boxes: &[Bounds], shapes: usize) -> Self {
+    fn grouped(cases: &[Case], boxes: &[Bounds], shapes: usize) -> Self {
         let mut groups: [Vec<u32>; MOST_TREES] = Default::default();
         for (index, bounds) in boxes.iter().enumerate() {
             groups[bounds.shape() & shapes].push(index as u32);
         }
         let mut builder = Builder {
+            cases,
             boxes,
             nodes: Vec::new(),
-            entries: Vec::new(),
+            checks: Collector::default(),
         };
         let mut roots = Vec::new();
         let mut cost = Cost::default();
         for group in groups.iter().filter(|group| !group.is_empty()) {
-            let root = builder.node();
+            let root = builder.nodes(1);
             let place = Place {
                 region: Bounds::everything(),
                 depth: 0,
@@ -114,16 +118,15 @@ impl Classifier {
             let worst = builder.build(root, group, &place);
             cost.comparisons += worst.comparisons;
             cost.cases += worst.cases;
-            roots.push((root, checks.rule(group[0] as usize)));
+            roots.push((root, cases[group[0] as usize].rule));
         }
         roots.sort_by_key(|(_, first)| *first);
-        let Builder { nodes, entries, .. } = builder;
+        let Builder { nodes, checks, .. } = builder;
         Self {
             nodes: nodes.into(),
-            entries: entries.into(),
+            checks: checks.finish(),
             roots: roots.into(),
             cost,
-            checks: Arc::clone(checks),
         }
     }
 
@@ -146,11 +149,12 @@ impl Classifier {
     fn first_match_below(&self, root: u32, key: &Packed, best: u32) -> u32 {
         let mut node = &self.nodes[root as usize];
         while let Some(word) = key.0.get(usize::from(node.word)) {
-            let above = u32::from(word << node.shift >= node.threshold);
-            node = &self.nodes[(node.next + above) as usize];
+            let distance = (word << node.shift).saturating_sub(node.base);
+            let part = (distance >> node.right).min(node.last.into());
+            node = &self.nodes[node.next as usize + part as usize];
         }
-        let cases = &self.entries[node.next as usize..][..node.threshold as usize];
-        self.checks.first_match(cases, key, best)
+        let (first, count) = (node.next as usize, node.base as usize);
+        self.checks.first_match(first, count, key, best)
     }
 
     /// What the worst frame costs.
@@ -219,12 +223,25 @@ impl Bounds {
         part
     }
 
-    /// The parts of a region below a threshold and from it on.
-    fn cut(&self, field: usize, threshold: u64) -> [Self; 2] {
-        let (mut below, mut above) = (self.clone(), self.clone());
-        below.ranges[field].1 = threshold - 1;
-        above.ranges[field].0 = threshold;
-        [below, above]
+    /// One part of a region.
+    fn part(&self, cut: &Cut, number: usize) -> Self {
+        let mut part = self.clone();
+        let range = &mut part.ranges[cut.field];
+        if number > 0 {
+            range.0 = cut.start(number);
+        }
+        if number + 1 < cut.parts {
+            range.1 = cut.start(number + 1) - 1;
+        }
+        part
+    }
+
+    /// Whether a test holds for all frames of a region.
+    fn implies(&self, test: &Test) -> bool {
+        test.bounds().is_some_and(|(field, low, high, exact)| {
+            let range = self.ranges[field as usize];
+            exact && low <= range.0 && range.1 <= high
+        })
     }
 
     fn touches(&self, field: usize, range: (u64, u64)) -> bool {
@@ -232,14 +249,18 @@ impl Bounds {
     }
 }
 
-/// A comparison that a node could make.
+/// What a node could do: numbers of a field fall into parts of the same size from `base` on, those
+/// below it into the first and those behind the last part into that.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     field: usize,
-    threshold: u64,
-    /// Cases in both parts together.
+    base: u64,
+    /// The size of a part, as a power of two.
+    bits: u32,
+    parts: usize,
+    /// Cases in all parts together.
     total: usize,
-    /// Cases in the larger part.
+    /// Cases in the largest part.
     larger: usize,
 }
 
@@ -257,23 +278,41 @@ impl Cut {
     fn badness(&self) -> usize {
         2 * self.larger + self.total
     }
+
+    fn part_of(&self, number: u64) -> usize {
+        let part = number.saturating_sub(self.base) >> self.bits;
+        part.min(self.parts as u64 - 1) as usize
+    }
+
+    /// Where a part but the first one begins.
+    fn start(&self, part: usize) -> u64 {
+        self.base + ((part as u64) << self.bits)
+    }
 }
 
 struct Builder<'a> {
+    cases: &'a [Case],
     boxes: &'a [Bounds],
     nodes: Vec<Node>,
-    entries: Vec<u32>,
+    checks: Collector,
 }
 
+/// A leaf without cases.
+const EMPTY: Node = Node {
+    next: 0,
+    word: LEAF_MARK,
+    shift: 0,
+    right: 0,
+    last: 0,
+    base: 0,
+};
+
 impl Builder<'_> {
-    fn node(&mut self) -> u32 {
-        self.nodes.push(Node {
-            next: 0,
-            word: LEAF_MARK,
-            shift: 0,
-            threshold: 0,
-        });
-        (self.nodes.len() - 1) as u32
+    /// So many nodes side by side.
+    fn nodes(&mut self, count: usize) -> u32 {
+        let first = self.nodes.len();
+        self.nodes.resize(first + count, EMPTY);
+        first as u32
     }
 
     /// Fills a node with the cases that touch its region, and gives the worst cost below it.
@@ -281,11 +320,11 @@ impl Builder<'_> {
         let reachable = self.reachable(cases, &place.region);
         let cases = &reachable[..];
         if cases.len() <= LEAF || place.depth == MAX_DEPTH {
-            return self.leaf(node, cases);
+            return self.leaf(node, cases, &place.region);
         }
-        match self.best_cut(cases, &place.region) {
-            Some(cut) if cut.total <= place.budget => self.split(node, cases, place, cut),
-            _ => self.leaf(node, cases),
+        match self.best_cut(cases, place) {
+            Some(cut) if cut.total <= place.budget => self.split(node, cases, place, &cut),
+            _ => self.leaf(node, cases, &place.region),
         }
     }
 
@@ -306,34 +345,38 @@ impl Builder<'_> {
         reachable
     }
 
-    fn leaf(&mut self, node: u32, cases: &[u32]) -> Cost {
+    fn leaf(&mut self, node: u32, cases: &[u32], region: &Bounds) -> Cost {
         self.nodes[node as usize] = Node {
-            next: self.entries.len() as u32,
-            word: LEAF_MARK,
-            shift: 0,
-            threshold: cases.len() as u64,
+            next: self.checks.count() as u32,
+            base: cases.len() as u64,
+            ..EMPTY
         };
-        self.entries.extend_from_slice(cases);
+        for number in cases {
+            let case = &self.cases[*number as usize];
+            self.checks.add(*number, case, |test| !region.implies(test));
+        }
         Cost {
             comparisons: 0,
             cases: cases.len(),
         }
     }
 
-    fn split(&mut self, node: u32, cases: &[u32], place: &Place, cut: Cut) -> Cost {
-        let children = [self.node(), self.node()];
+    fn split(&mut self, node: u32, cases: &[u32], place: &Place, cut: &Cut) -> Cost {
+        let children = self.nodes(cut.parts);
         let field = Field::ALL[cut.field];
         let (word, lowest) = pack::place(field);
         let above = pack::bits(field).leading_zeros() - lowest;
         self.nodes[node as usize] = Node {
-            next: children[0],
-            word: word as u16,
-            shift: above as u16,
-            threshold: cut.threshold << (lowest + above),
+            next: children,
+            word: word as u8,
+            shift: above as u8,
+            right: (lowest + above + cut.bits) as u8,
+            last: (cut.parts - 1) as u8,
+            base: cut.base << (lowest + above),
         };
         let mut worst = Cost::default();
-        let parts = place.region.cut(cut.field, cut.threshold);
-        for (child, region) in children.into_iter().zip(parts) {
+        for (number, child) in (children..).enumerate().take(cut.parts) {
+            let region = place.region.part(cut, number);
             let range = region.ranges[cut.field];
             let boxes = self.boxes;
             let inside = |case: &&u32| boxes[**case as usize].touches(cut.field, range);
@@ -341,7 +384,7 @@ impl Builder<'_> {
             let part = Place {
                 region,
                 depth: place.depth + 1,
-                budget: place.budget * inside.len() / cut.total,
+                budget: place.budget * inside.len() / cut.total.max(1),
             };
             let cost = self.build(child, &inside, &part);
             worst.comparisons = worst.comparisons.max(cost.comparisons + 1);
@@ -350,14 +393,24 @@ impl Builder<'_> {
         worst
     }
 
-    /// The comparison that leaves the fewest cases on the worse side, and few in both.
-    fn best_cut(&self, cases: &[u32], region: &Bounds) -> Option<Cut> {
-        let cuts = (0..Field::COUNT).filter_map(|field| self.cut_of(field, cases, region));
-        cuts.min_by_key(|cut| (cut.badness(), cut.field))
+    /// The cut that leaves the fewest cases on the worse side, and few in both; or one into many
+    /// parts, where that saves the second cut at least.
+    fn best_cut(&self, cases: &[u32], place: &Place) -> Option<Cut> {
+        let region = &place.region;
+        let fields = 0..Field::COUNT;
+        let in_two = fields
+            .clone()
+            .filter_map(|field| self.cut_in_two(field, cases, region))
+            .min_by_key(|cut| (cut.badness(), cut.field))?;
+        let in_many = fields
+            .filter_map(|field| self.cut_in_many(field, cases, region))
+            .filter(|cut| cut.total <= place.budget && 2 * cut.larger <= in_two.larger)
+            .min_by_key(|cut| (cut.badness(), cut.field));
+        Some(in_many.unwrap_or(in_two))
     }
 
     /// The best threshold of one field: where a case begins or the one before has ended.
-    fn cut_of(&self, field: usize, cases: &[u32], region: &Bounds) -> Option<Cut> {
+    fn cut_in_two(&self, field: usize, cases: &[u32], region: &Bounds) -> Option<Cut> {
         let (first, last) = region.ranges[field];
         let range = |case: &u32| self.boxes[*case as usize].ranges[field];
         let mut lows: Vec<u64> = cases.iter().map(|case| range(case).0.max(first)).collect();
@@ -372,7 +425,10 @@ impl Builder<'_> {
             let above = cases.len() - ends.partition_point(|end| *end < threshold);
             let cut = Cut {
                 field,
-                threshold,
+                // A part of one number, before which all are in the first one, too.
+                base: threshold - 1,
+                bits: 0,
+                parts: 2,
                 total: below + above,
                 larger: below.max(above),
             };
@@ -382,6 +438,55 @@ impl Builder<'_> {
             }
         }
         best
+    }
+
+    /// Parts of one field from the first threshold to the last, about as many as there are cases.
+    fn cut_in_many(&self, field: usize, cases: &[u32], region: &Bounds) -> Option<Cut> {
+        let (first, last) = region.ranges[field];
+        let ranges = cases.iter().map(|case| {
+            let (low, high) = self.boxes[*case as usize].ranges[field];
+            let low = low.max(first);
+            // No number at all, where tests contradict each other.
+            (low, high.min(last).max(low))
+        });
+        let starts = ranges.clone().map(|(low, _)| Some(low));
+        let behind = ranges.clone().map(|(_, high)| high.checked_add(1));
+        let inside = |at: &u64| first < *at && *at <= last;
+        let thresholds = starts.chain(behind).flatten().filter(inside);
+        let (lowest, highest) = (thresholds.clone().min()?, thresholds.max()?);
+        // Up to two more where the lowest one is inside of a part.
+        let most = (2 * cases.len()).min(MOST_PARTS) as u64;
+        let distance = highest - lowest;
+        let bits = (0..u64::BITS).find(|bits| distance >> bits <= most - 3)?;
+        let start = lowest >> bits << bits;
+        // The first part has a number of the region, whatever is below.
+        let base = if start > first {
+            start - (1 << bits)
+        } else {
+            start
+        };
+        let mut cut = Cut {
+            field,
+            base,
+            bits,
+            parts: ((highest - base) >> bits) as usize + 1,
+            total: 0,
+            larger: 0,
+        };
+        // By part, how many more cases it has than the one before.
+        let mut more = vec![0_isize; cut.parts + 1];
+        for (low, high) in ranges {
+            let (low, high) = (cut.part_of(low), cut.part_of(high));
+            more[low] += 1;
+            more[high + 1] -= 1;
+            cut.total += high + 1 - low;
+        }
+        let mut count = 0;
+        for more in more {
+            count += more;
+            cut.larger = cut.larger.max(count as usize);
+        }
+        (cut.parts > 2).then_some(cut)
     }
 }
 

@@ -104,6 +104,88 @@ proptest! {
     }
 }
 
+/// Cases that are narrow in the same field, near its ends and in between, and wide in others: a cut
+/// into many parts pays.
+fn side_by_side() -> impl Strategy<Value = (Vec<Case>, Vec<Key>)> {
+    let fields = [
+        Field::Pcp,
+        Field::TcpFlags,
+        Field::DestinationPort,
+        Field::Ethertype,
+        Field::SourceMac,
+        Field::DestinationLow,
+    ];
+    let start = |field: Field| {
+        let max = field.largest();
+        prop::sample::select(vec![0, 1, max / 3, max - max.min(70)])
+    };
+    let field = prop::sample::select(fields.to_vec());
+    let place = field.prop_flat_map(move |field| (Just(field), start(field)));
+    let numbers = prop::collection::vec((0..70_u64, 0..4_u64, 0..8_u8, 0..4_u8), 3..60);
+    let steps = prop::sample::select(vec![1_u64, 7, 256]);
+    (place, numbers, steps, key()).prop_map(|((field, start), numbers, step, key)| {
+        let at = |number: u64| start.saturating_add(number * step).min(field.largest());
+        let with = |value: u64| {
+            let mut key = key;
+            key.set(field, value);
+            key
+        };
+        let case = |(rule, (number, more, wide, other)): (usize, (u64, u64, u8, u8))| {
+            let narrow = Test::between(field, at(number), at(number + more));
+            let other = Test::is(Field::Protocol, u64::from(other));
+            let tests = match wide {
+                0 => vec![other],
+                1..4 => vec![other, narrow],
+                _ => vec![narrow],
+            };
+            Case {
+                rule: rule as u32,
+                tests: tests.into(),
+            }
+        };
+        let cases = numbers.into_iter().enumerate().map(case).collect();
+        let edges = (0..72).flat_map(|number| [at(number), at(number).saturating_sub(1)]);
+        let ends = [0, field.largest()];
+        (cases, edges.chain(ends).map(with).collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn it_finds_what_looking_at_each_case_finds_among_many_that_are_narrow(
+        (cases, keys) in side_by_side(),
+    ) {
+        let classifier = Classifier::new(cases.clone());
+        for mut key in keys {
+            for protocol in 0..4 {
+                key.set(Field::Protocol, protocol);
+                let found = classifier.first_match(&Packed::of(&key));
+                prop_assert_eq!(found, first_match(&cases, &key), "{:?}", key);
+            }
+        }
+    }
+}
+
+/// A thousand networks, each with its port, and one for all: one cut finds the few that are near,
+/// the next one the port.
+#[test]
+fn many_narrow_cases_are_two_or_three_cuts_away() {
+    let case = |rule: u32| Case {
+        rule,
+        tests: match rule {
+            0 => [Test::is(Field::SourcePort, 7)].into(),
+            _ => {
+                let low = 0x0a02_0000 + u64::from(rule) * 256;
+                let destination = Test::between(Field::DestinationLow, low, low + 255);
+                let port = Test::is(Field::DestinationPort, 1000 + u64::from(rule));
+                [destination, port].into()
+            }
+        },
+    };
+    let cost = Classifier::new((0..1000).map(case).collect()).cost();
+    assert!(cost.comparisons <= 3 && cost.cases <= 3, "{cost:?}");
+}
+
 /// Rules as people write them: from a network, to a server or a network, on a port.
 fn policy(count: u32) -> Vec<Case> {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
