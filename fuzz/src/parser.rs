@@ -11,7 +11,7 @@ use switch_core::{
     mem::HugePages,
     port::{Queue, SimQueue, SimWire},
     table::fdb::Filter,
-    wire::{ethernet::Mac, layer2::Layer2, packet::Packet},
+    wire::{ethernet::Mac, layer2::Layer2, ordinary::Ordinary, packet::Packet},
 };
 
 /// The first byte says where the frame comes in and how much of it is in later segments.
@@ -30,7 +30,9 @@ fn read(head: &[u8], size: usize) {
         assert!(head.len() < 18, "a header is never longer");
         return;
     };
+    let ordinary = Ordinary::read(head, size);
     let Ok(packet) = Packet::of_frame(&header, head, size) else {
+        assert_eq!(ordinary, None, "it is malformed");
         return;
     };
     let payload = header.payload(head);
@@ -57,6 +59,14 @@ fn read(head: &[u8], size: usize) {
     for (less, more) in [(&Guard::default(), &services), (&services, &strict)] {
         let allowed = more.check(&header, &packet, payload).is_ok();
         assert!(!allowed || less.check(&header, &packet, payload).is_ok());
+    }
+    if let Some(ordinary) = ordinary {
+        let packed_at_once = Packed::of_ordinary(NetworkIndex::new(7), &ordinary);
+        assert_eq!(packed_at_once, packed);
+        for guard in [&services, &strict] {
+            let expected = guard.check(&header, &packet, payload);
+            assert_eq!(guard.check_ordinary(&ordinary), expected);
+        }
     }
     if packet.protocol != 58 && !matches!(header.ethertype, 0x0806 | 0x86dd) {
         assert_eq!(open, Ok(()), "nothing is forbidden");

@@ -8,6 +8,7 @@ use crate::wire::{
     ip::{Fragment, protocol},
     layer2::Layer2,
     nd::{NeighbourDiscovery, kind},
+    ordinary::Ordinary,
     packet::{Family, Malformed, Packet},
 };
 
@@ -71,11 +72,8 @@ impl Guard {
     ///
     /// # Errors
     /// When it may not.
-    #[inline(always)]
     pub fn check(&self, header: &Layer2, packet: &Packet, payload: &[u8]) -> Result<(), Refused> {
-        if self.no_bpdus && header.destination.is_group() && is_bpdu(header.destination) {
-            return Err(Refused::Bpdu);
-        }
+        self.destination(header.destination)?;
         self.mac(header.source)?;
         match packet.family {
             Family::Other => Ok(()),
@@ -97,6 +95,40 @@ impl Guard {
         }
     }
 
+    /// The same for an ordinary packet.
+    ///
+    /// # Errors
+    /// When it may not come from this port.
+    #[inline(always)]
+    pub fn check_ordinary(&self, packet: &Ordinary) -> Result<(), Refused> {
+        self.destination(packet.destination)?;
+        self.mac(packet.source)?;
+        let (source, destination) = (packet.source_port(), packet.destination_port());
+        let is_udp = packet.protocol == protocol::UDP;
+        let offers = source == DHCP_SERVER || destination == DHCP_CLIENT;
+        if is_udp && offers && self.no_dhcp_server {
+            return Err(Refused::DhcpServer);
+        }
+        let Some((ipv4, _)) = &self.addresses else {
+            return Ok(());
+        };
+        let asks = is_udp
+            && packet.addresses == u64::from(u32::MAX)
+            && (source, destination) == (DHCP_CLIENT, DHCP_SERVER);
+        match ipv4.contains(packet.source_address().into()) || asks {
+            true => Ok(()),
+            false => Err(Refused::Address),
+        }
+    }
+
+    #[inline]
+    fn destination(&self, mac: PackedMac) -> Result<(), Refused> {
+        if self.no_bpdus && mac.is_group() && is_bpdu(mac) {
+            return Err(Refused::Bpdu);
+        }
+        Ok(())
+    }
+
     #[inline]
     fn mac(&self, mac: PackedMac) -> Result<(), Refused> {
         let Some(macs) = &self.macs else {
@@ -109,7 +141,6 @@ impl Guard {
     }
 
     /// Whether an address is one of the port's, or what `excepted` is about.
-    #[inline(always)]
     fn address(&self, packet: &Packet, address: u128, excepted: bool) -> Result<(), Refused> {
         let Some((ipv4, ipv6)) = &self.addresses else {
             return Ok(());
@@ -127,7 +158,6 @@ impl Guard {
 
     /// The link-local address that follows from one of the port's MAC addresses (RFC 4291,
     /// appendix A): every station has one, whoever gives it others.
-    #[inline(never)]
     fn is_link_local(&self, address: u128) -> bool {
         let macs = self.macs.as_deref().unwrap_or_default();
         macs.iter().any(|mac| {
@@ -138,7 +168,6 @@ impl Guard {
         })
     }
 
-    #[inline(always)]
     fn services(&self, packet: &Packet) -> Result<(), Refused> {
         let Some(transport) = packet.transport else {
             return Ok(());
@@ -166,7 +195,6 @@ impl Guard {
 
     /// Checks what a message of neighbour discovery claims; whether the packet is one that a host
     /// sends before it has an address.
-    #[inline(never)]
     fn neighbour_discovery(&self, packet: &Packet, payload: &[u8]) -> Result<bool, Refused> {
         let transport = packet
             .transport
@@ -208,7 +236,6 @@ fn is_bpdu(destination: PackedMac) -> bool {
 }
 
 /// A DHCP client that has no address yet.
-#[inline]
 fn asks_for_address(packet: &Packet) -> bool {
     let ports = packet
         .transport

@@ -25,6 +25,58 @@ fn judge(guard: &Guard, source: [u8; 6], ethertype: u16, payload: &[u8]) -> Resu
     guard.check(&header, &packet, &frame[14..])
 }
 
+/// An ordinary packet is judged as any other.
+#[test]
+fn ordinary_packets_are_judged_as_others() {
+    let no_addresses = Guard {
+        addresses: None,
+        ..strict()
+    };
+    let no_services = Guard {
+        no_dhcp_server: false,
+        no_bpdus: false,
+        ..strict()
+    };
+    let guards = [strict(), Guard::default(), no_addresses, no_services];
+    let bridges = BPDU_ADDRESSES[1].0;
+    let macs = [
+        [OWN, OTHER],
+        [OWN, bridges],
+        [OTHER, bridges],
+        [OTHER, [0xff; 6]],
+    ];
+    let nobody = [0; 4];
+    let addresses = [
+        [MY_V4, nobody],
+        [[10, 0, 0, 8], MY_V4],
+        [nobody, [255; 4]],
+        [nobody, MY_V4],
+    ];
+    let mut allowed = [0; 2];
+    for ([source, destination], [from, to]) in product(&macs, &addresses) {
+        for (ports, kind) in product(&[[67, 68], [68, 67], [53, 67], [53, 68]], &[6, 17]) {
+            let mut l4 = udp(ports[0], ports[1]);
+            l4.extend([0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0]);
+            let packet = ipv4(from, to, kind, &l4);
+            let frame = [&destination[..], &source, &[8, 0], &packet].concat();
+            let header = Layer2::parse(&frame).expect("a header");
+            let packet = Packet::of_frame(&header, &frame, frame.len()).expect("well formed");
+            let ordinary = Ordinary::read(&frame, frame.len()).expect("it is ordinary");
+            for guard in &guards {
+                let expected = guard.check(&header, &packet, &frame[14..]);
+                assert_eq!(guard.check_ordinary(&ordinary), expected, "{frame:x?}");
+                allowed[usize::from(expected.is_ok())] += 1;
+            }
+        }
+    }
+    assert!(allowed.iter().all(|count| *count > 10), "{allowed:?}");
+}
+
+fn product<A: Copy, B: Copy>(left: &[A], right: &[B]) -> Vec<(A, B)> {
+    let pairs = left.iter().map(|a| right.iter().map(move |b| (*a, *b)));
+    pairs.flatten().collect()
+}
+
 /// Everything that a strict guard refuses passes one that guards nothing.
 #[track_caller]
 fn check(ethertype: u16, payload: &[u8], expected: Result<(), Refused>) {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     limits::NetworkIndex,
-    wire::{layer2::Layer2, packet::Packet},
+    wire::{ip::ETHERTYPE_IPV4, layer2::Layer2, ordinary::Ordinary, packet::Packet},
 };
 
 /// Words of a packed key.
@@ -65,6 +65,28 @@ impl Packed {
                 | (packet.fragment as u64) << 54
                 | u64::from(packet.transport.is_some()) << 56
                 | pcp << 57,
+        ])
+    }
+
+    /// The same of an ordinary packet.
+    #[must_use]
+    #[inline(always)]
+    pub fn of_ordinary(network: NetworkIndex, packet: &Ordinary) -> Self {
+        Self([
+            0,
+            packet.source_address().into(),
+            0,
+            packet.destination_address().into(),
+            packet.source.to_u64() | u64::from(ETHERTYPE_IPV4) << 48,
+            packet.destination.to_u64() | (network.get() as u64) << 48,
+            // The source port is the lower half.
+            u64::from(packet.ports.rotate_left(16))
+                | u64::from(packet.protocol) << 32
+                | u64::from(packet.tcp_flags) << 40
+                | u64::from(packet.traffic_class >> 2) << 48
+                // A whole packet, and a header that is known.
+                | 1 << 56
+                | u64::from(packet.pcp) << 57,
         ])
     }
 
@@ -181,5 +203,28 @@ mod tests {
         let network = NetworkIndex::new(4095);
         let expected = Key::new(network, &header, &packet);
         assert_eq!(Packed::new(network, &header, &packet).unpack(), expected);
+    }
+
+    #[test]
+    fn an_ordinary_packet_packs_to_what_its_key_has() {
+        for (tag, kind) in [(&[][..], 6), (&[0x81, 0, 0xef, 0xfe], 6), (&[], 17)] {
+            let mut bytes = (0x41..0x4d).collect::<Vec<u8>>();
+            bytes.extend(tag);
+            bytes.extend([8, 0, 0x45, 0xb9, 0, 40, 1, 2, 0x40, 0, 64, kind, 3, 4]);
+            bytes.extend([
+                10, 0, 0xfe, 0xdc, 192, 168, 0x12, 0x34, 0xfe, 0xdc, 0x12, 0x34,
+            ]);
+            bytes.extend([0, 20, 7, 7, 7, 7, 7, 7, 0x50, 0x9b, 0, 0, 0, 0, 0, 0]);
+            let header = Layer2::parse(&bytes).expect("long enough");
+            let packet = Packet::of_frame(&header, &bytes, bytes.len()).expect("well formed");
+            let ordinary = Ordinary::read(&bytes, bytes.len()).expect("it is ordinary");
+            let network = NetworkIndex::new(4095);
+            let expected = Packed::new(network, &header, &packet);
+            assert_eq!(
+                Packed::of_ordinary(network, &ordinary),
+                expected,
+                "{bytes:x?}"
+            );
+        }
     }
 }

@@ -180,6 +180,17 @@ impl Pair<'_> {
         }
     }
 
+    /// The bits of a key that the outcome depends on, and 0 for all others.
+    #[must_use]
+    #[inline]
+    pub fn masked(&self, key: &Packed) -> Packed {
+        match (self.first, self.second) {
+            // Nearly every place has one list, whose mask need not be copied.
+            (Some(only), None) | (None, Some(only)) => key.masked(only.mask()),
+            _ => key.masked(&self.mask()),
+        }
+    }
+
     /// Whether a frame may pass all; adds the counters of the rules that it met.
     #[inline]
     pub fn allows(&self, key: &Packed, hits: &mut Hits) -> bool {

@@ -25,7 +25,7 @@ use crate::{
         fdb::View,
         flow::{self, Ticket},
     },
-    wire::{layer2::Layer2, packet::Packet},
+    wire::{layer2::Layer2, ordinary::Ordinary, packet::Packet},
 };
 
 /// What a list, or the flow table in its place, has said.
@@ -166,9 +166,6 @@ fn inspect(
     if guard.is_none() && pair.is_empty() {
         return Said::NOTHING;
     }
-    let Ok(header) = Layer2::parse(head) else {
-        return Said::refused(DropReason::Truncated);
-    };
     let gate = Gate {
         context,
         guard,
@@ -176,9 +173,9 @@ fn inspect(
         ingress,
         network,
     };
-    match Packet::of_ordinary(&header, head, size) {
-        Some(packet) => gate.judge(&header, &packet, head, size),
-        None => gate.judge_other(&header, head, size),
+    match Ordinary::read(head, size) {
+        Some(packet) => gate.judge_ordinary(&packet, size),
+        None => gate.judge_other(head, size),
     }
 }
 
@@ -192,41 +189,55 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Whether a frame may enter that carries this packet.
+    /// Whether a frame may enter that carries an ordinary packet.
     #[inline(always)]
-    fn judge(&self, header: &Layer2, packet: &Packet, head: &[u8], size: usize) -> Said {
-        let Self {
-            context,
-            guard,
-            pair,
-            ingress,
-            network,
-        } = self;
-        if let Some(guard) = guard
-            && let Err(refused) = guard.check(header, packet, header.payload(head))
+    fn judge_ordinary(&self, packet: &Ordinary, size: usize) -> Said {
+        if let Some(guard) = self.guard
+            && let Err(refused) = guard.check_ordinary(packet)
         {
             return Said::refused(reason_of(refused));
         }
+        self.ask(Packed::of_ordinary(self.network, packet), size)
+    }
+
+    /// The same for any frame.
+    #[inline(never)]
+    fn judge_other(&self, head: &[u8], size: usize) -> Said {
+        let Ok(header) = Layer2::parse(head) else {
+            return Said::refused(DropReason::Truncated);
+        };
+        let Ok(packet) = Packet::of_frame(&header, head, size) else {
+            return Said::refused(DropReason::Malformed);
+        };
+        if let Some(guard) = self.guard
+            && let Err(refused) = guard.check(&header, &packet, header.payload(head))
+        {
+            return Said::refused(reason_of(refused));
+        }
+        self.ask(Packed::new(self.network, &header, &packet), size)
+    }
+
+    /// What the lists say of a frame that the guard lets in.
+    #[inline(always)]
+    fn ask(&self, fields: Packed, size: usize) -> Said {
+        let Self {
+            context,
+            pair,
+            ingress,
+            network,
+            ..
+        } = self;
         if pair.is_empty() {
             return Said::NOTHING;
         }
         let asked = Asked {
-            fields: Packed::new(*network, header, packet),
+            fields,
             size,
             sender: *ingress,
         };
         let generation = context.snapshot.policy_generation;
         let place = FlowPlace::new(Direction::FromPort, *ingress, *network, generation);
         pass(context, pair, place, &asked, DropReason::AclFromPort)
-    }
-
-    /// The same for any frame.
-    #[inline(never)]
-    fn judge_other(&self, header: &Layer2, head: &[u8], size: usize) -> Said {
-        match Packet::of_frame(header, head, size) {
-            Ok(packet) => self.judge(header, &packet, head, size),
-            Err(_) => Said::refused(DropReason::Malformed),
-        }
     }
 }
 
@@ -297,7 +308,7 @@ fn pass(
     let Some(flows) = context.flows else {
         return said(ask(context, pair, asked, &mut Hits::new()), None);
     };
-    let [w0, w1, w2, w3, w4, w5, w6] = asked.fields.masked(&pair.mask()).0;
+    let [w0, w1, w2, w3, w4, w5, w6] = pair.masked(&asked.fields).0;
     let key = [w0, w1, w2, w3, w4, w5, w6, place.to_word()];
     let sought = flows.seek(key);
     if let Some((verdict, ticket)) = flows.find(&sought, asked.size, context.now) {

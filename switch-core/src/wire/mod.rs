@@ -6,6 +6,7 @@ pub mod ip;
 pub mod l4;
 pub mod layer2;
 pub mod nd;
+pub mod ordinary;
 pub mod packet;
 pub mod parse;
 pub mod vlan;

@@ -2,8 +2,8 @@
 
 use super::{
     arp::{Arp, ETHERTYPE_ARP},
-    ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, IPV4_SIZE, Ip, protocol},
-    l4::{TCP_SIZE, Transport, UDP_SIZE},
+    ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, Ip},
+    l4::Transport,
     layer2::Layer2,
     vlan::{TAG_SIZE, Tci, Tpid},
 };
@@ -58,13 +58,6 @@ fn is_snap([dsap, ssap, control, organisation @ ..]: &[u8; 6]) -> bool {
     [dsap & !1, ssap & !1, control & !0x10] == [0xaa, 0xaa, 3] && SNAP.contains(organisation)
 }
 
-/// Bytes that an ordinary packet is read from, whether or not it has as many.
-const ORDINARY_SIZE: usize = IPV4_SIZE + TCP_SIZE;
-/// Version 4, a header of 20 bytes.
-const PLAIN_IPV4: u8 = 0x45;
-/// The offset of a fragment, and whether there are more.
-const FRAGMENT_BITS: u16 = 0x3fff;
-
 /// A packet's fields. What a family or protocol does not have is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
@@ -105,49 +98,6 @@ impl Packet {
             return Self::concealed(header.ethertype, payload);
         }
         Self::parse(header.ethertype, payload, available)
-    }
-
-    /// Reads what nearly every frame carries: a whole packet of TCP or UDP over IPv4 without
-    /// options. None where it is anything else, or has a mistake. In line, so that what is the same
-    /// for all of them is known to who asks for it.
-    #[must_use]
-    #[inline(always)]
-    pub fn of_ordinary(header: &Layer2, head: &[u8], size: usize) -> Option<Self> {
-        let bytes: &[u8; ORDINARY_SIZE] = header.payload(head).first_chunk()?;
-        let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        let address = |at: usize| {
-            u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let total = usize::from(number(2));
-        let is_ordinary = header.ethertype == ETHERTYPE_IPV4
-            && bytes[0] == PLAIN_IPV4
-            && number(6) & FRAGMENT_BITS == 0
-            && total + header.size() <= size;
-        // The rest of a lie about the length, which transport headers are compared with.
-        let payload = total.checked_sub(IPV4_SIZE).filter(|_| is_ordinary)?;
-        let (length, shortest, tcp_flags) = match bytes[9] {
-            protocol::UDP => (usize::from(number(IPV4_SIZE + 4)), UDP_SIZE, 0),
-            protocol::TCP => {
-                let data_offset = usize::from(bytes[IPV4_SIZE + 12] >> 4) * 4;
-                (data_offset, TCP_SIZE, bytes[IPV4_SIZE + 13])
-            }
-            _ => return None,
-        };
-        (shortest <= length && length <= payload).then(|| Self {
-            family: Family::Ipv4,
-            source: address(12).into(),
-            destination: address(16).into(),
-            traffic_class: bytes[1],
-            protocol: bytes[9],
-            fragment: Fragment::No,
-            transport: Some(Transport {
-                source: number(IPV4_SIZE),
-                destination: number(IPV4_SIZE + 2),
-                tcp_flags,
-            }),
-            payload_start: IPV4_SIZE as u16,
-            payload_end: total as u16,
-        })
     }
 
     /// Looks for what some receivers see and others do not, behind a further tag or in LLC.

@@ -213,59 +213,7 @@ fn extension_headers_are_bounded_and_in_order() {
     assert_eq!(parse_v6(&late), Err(Malformed::Extension));
 }
 
-/// A frame with this IPv4 packet, as long as the shortest on a wire.
-fn frame(packet: &[u8], tag: &[u8]) -> Vec<u8> {
-    let mut frame = [&[2; 12], tag, &[8, 0], packet].concat();
-    frame.resize(frame.len().max(60), 0);
-    frame
-}
-
-fn ordinary(frame: &[u8], beyond: usize) -> Option<Packet> {
-    let header = Layer2::parse(frame).expect("a whole header");
-    Packet::of_ordinary(&header, frame, frame.len() + beyond)
-}
-
-#[test]
-fn whole_packets_of_tcp_and_udp_are_ordinary() {
-    for tag in [&[][..], &[0x81, 0, 0, 20]] {
-        let check = |packet: &[u8], expected| {
-            let packet = ordinary(&frame(packet, tag), 0);
-            assert_eq!(packet.is_some(), expected, "{packet:?}");
-        };
-        check(&v4(protocol::TCP, 0, &tcp()), true);
-        check(&v4(protocol::UDP, 0, &udp(0)), true);
-        check(&v4(protocol::UDP, 0x4000, &udp(1400)), true);
-        check(&v4(protocol::UDP, 0x2000, &udp(8)), false);
-        check(&v4(protocol::UDP, 7, &udp(8)), false);
-        check(&v4(protocol::ICMP, 0, &udp(8)), false);
-    }
-}
-
 proptest! {
-    #[test]
-    fn an_ordinary_packet_is_read_as_any_other(
-        is_tcp in any::<bool>(),
-        tag in prop::sample::select(vec![&[][..], &[0x81, 0, 0, 20]]),
-        payload in 0..40_usize,
-        length in 14..100_usize,
-        beyond in 0..40_usize,
-        changes in prop::collection::vec((12..60_usize, any::<u8>()), 0..3),
-    ) {
-        let mut frame = match is_tcp {
-            true => frame(&v4(protocol::TCP, 0, &[tcp(), vec![0; payload]].concat()), tag),
-            false => frame(&v4(protocol::UDP, 0, &udp(payload)), tag),
-        };
-        for (at, byte) in changes {
-            frame[at] = byte;
-        }
-        frame.truncate(length);
-        if let Ok(header) = Layer2::parse(&frame)
-            && let Some(packet) = Packet::of_ordinary(&header, &frame, frame.len() + beyond)
-        {
-            prop_assert_eq!(Packet::of_frame(&header, &frame, frame.len() + beyond), Ok(packet));
-        }
-    }
-
     #[test]
     fn no_bytes_make_it_panic_or_point_outside(
         ethertype in prop::sample::select(vec![ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP]),
