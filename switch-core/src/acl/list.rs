@@ -3,6 +3,8 @@
 
 use std::ops::Deref;
 
+use arrayvec::ArrayVec;
+
 use super::{
     case::{self, Case, Test},
     checks::Checks,
@@ -48,21 +50,15 @@ pub struct Rule {
 pub const MOST_HITS: usize = MAX_COUNT_RULES + 1;
 
 /// Counters to add a frame to: of a port's and of a network's list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hits {
-    count: usize,
-    /// Behind the last all are 0, so that the first few are copied without asking for their count.
-    counters: [u32; 2 * MOST_HITS],
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits(ArrayVec<u32, { 2 * MOST_HITS }>);
 
 impl Hits {
     /// None.
     #[must_use]
+    #[inline]
     pub const fn new() -> Self {
-        Self {
-            count: 0,
-            counters: [0; 2 * MOST_HITS],
-        }
+        Self(ArrayVec::new_const())
     }
 
     /// Adds one.
@@ -71,24 +67,15 @@ impl Hits {
     /// When there are more than two lists can add.
     #[inline]
     pub fn push(&mut self, counter: u32) {
-        self.counters[self.count] = counter;
-        self.count += 1;
+        self.0.push(counter);
     }
 
     /// The first so many, with 0 where there are fewer; none where there are more.
     #[must_use]
-    #[inline]
     pub fn first<const N: usize>(&self) -> Option<[u32; N]> {
-        self.counters
-            .first_chunk()
-            .copied()
-            .filter(|_| self.count <= N)
-    }
-}
-
-impl Default for Hits {
-    fn default() -> Self {
-        Self::new()
+        let mut first = [0; N];
+        first.get_mut(..self.len())?.copy_from_slice(self);
+        Some(first)
     }
 }
 
@@ -96,7 +83,7 @@ impl Deref for Hits {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
-        &self.counters[..self.count]
+        &self.0
     }
 }
 
