@@ -12,7 +12,7 @@ use std::{hint::black_box, process::Command};
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint};
 use shunt_benches::engine::{
-    Capture, Kind, Spacing, Table, Worker, Workload,
+    Capture, Kind, Policy, Spacing, Table, Worker, Workload,
     trips::{HandoffTrip, RingTrip},
 };
 use switch_core::{limits::BURST, table::fdb::Learned, wire::parse::Header};
@@ -53,15 +53,20 @@ fn forward(mut worker: Worker) {
     worker.check();
 }
 
-/// A worker whose ingress port has so many rules, a guard and a policer.
-fn policed(flows: usize, rules: usize) -> Worker {
-    let mut worker = Worker::new(&Workload::with_policy(flows, rules), Spacing::Packed);
-    if flows <= FRAMES / 2 {
-        // Known flows are asked for, and what an unknown one costs is another case.
-        for _ in 0..2 * flows.div_ceil(BURST) {
-            worker.fill();
-            worker.turn();
-        }
+/// A worker with this policy, a guard and a policer, that knows all flows or, if they are more than
+/// it can know, as many of others.
+fn policed(kind: Kind, flows: usize, policy: Policy) -> Worker {
+    let frames = if flows <= FRAMES / 2 {
+        // What an unknown one costs is another case.
+        2 * flows
+    } else {
+        FRAMES
+    };
+    let workload = Workload::with_policy(flows, policy).with_kind(kind);
+    let mut worker = Worker::new(&workload, Spacing::Packed);
+    for _ in 0..frames.div_ceil(BURST) {
+        worker.fill();
+        worker.rehearse();
     }
     worker
 }
@@ -69,11 +74,15 @@ fn policed(flows: usize, rules: usize) -> Worker {
 // Cached: all flows are known, of 1000 rules. Miss: each frame is the first of its flow; the number
 // of rules must matter little.
 #[library_benchmark(config = only("worker::Worker::forward"), setup = policed)]
-#[bench::cached_64(64, 1000)]
-#[bench::cached_1024(1024, 1000)]
-#[bench::miss(FRAMES, 1000)]
-#[bench::miss_10_rules(FRAMES, 10)]
-#[bench::miss_10000_rules(FRAMES, 10_000)]
+#[bench::cached_64(Kind::Untagged, 64, Policy::Rules(1000))]
+#[bench::cached_1024(Kind::Untagged, 1024, Policy::Rules(1000))]
+#[bench::cached_tagged_64(Kind::Retag, 64, Policy::Rules(1000))]
+#[bench::cached_ipv6_64(Kind::Untagged, 64, Policy::Ipv6(1000))]
+#[bench::cached_way_out_64(Kind::Untagged, 64, Policy::WayOut(1000))]
+#[bench::cached_acts_64(Kind::Untagged, 64, Policy::Acts(1000))]
+#[bench::miss(Kind::Untagged, 2 * FRAMES, Policy::Rules(1000))]
+#[bench::miss_10_rules(Kind::Untagged, 2 * FRAMES, Policy::Rules(10))]
+#[bench::miss_10000_rules(Kind::Untagged, 2 * FRAMES, Policy::Rules(10_000))]
 fn policy(mut worker: Worker) {
     for _ in 0..FRAMES / BURST {
         worker.fill();

@@ -1,7 +1,7 @@
 //! `forward()` with learning: by flows, by addresses, by what becomes of the tag.
 
 use criterion::{BenchmarkId, Criterion};
-use shunt_benches::engine::{Kind, Spacing, Worker, Workload};
+use shunt_benches::engine::{Kind, Policy, Spacing, Worker, Workload};
 use switch_core::limits::BURST;
 
 use super::kit;
@@ -35,7 +35,10 @@ pub fn benches(criterion: &mut Criterion) {
     // frame is the first of its flow.
     let mut group = kit::group(criterion, "policy");
     for flows in [1, 64, 1024, 1 << 20] {
-        let mut worker = Worker::new(&Workload::with_policy(flows, 1000), Spacing::Packed);
+        let mut worker = Worker::new(
+            &Workload::with_policy(flows, Policy::Rules(1000)),
+            Spacing::Packed,
+        );
         group.bench_function(BenchmarkId::new("flows", flows), |bencher| {
             kit::time(bencher, &mut worker, BURST, Worker::fill, Worker::turn);
         });

@@ -1,5 +1,6 @@
 //! A small switch: four ports of one network.
 
+use super::Policy;
 use crate::rules;
 use switch_core::{
     config::{
@@ -140,12 +141,12 @@ pub fn snapshot() -> Snapshot {
     }
 }
 
-/// The same switch, with policy on port 0: so many rules, a guard and a policer.
+/// The same switch, with policy about frames of this kind: so many rules, a guard and a policer.
 ///
 /// # Panics
 /// When the configuration has mistakes.
-pub fn snapshot_with_policy(rules: usize) -> Snapshot {
-    let file = policy_file(rules);
+pub fn snapshot_with_policy(kind: Kind, policy: Policy) -> Snapshot {
+    let file = policy_file(kind, policy);
     let config = parse("policy.toml", &file).unwrap_or_else(|report| panic!("{report}"));
     let compiled = compile(&config, &Indices::new()).expect("compiled");
     for port in 0..PORTS {
@@ -160,8 +161,10 @@ pub fn snapshot_with_policy(rules: usize) -> Snapshot {
 }
 
 /// So many rules, of which the last is about the frames.
-fn policy_file(rules: usize) -> String {
+fn policy_file(kind: Kind, policy: Policy) -> String {
     let mut file = format!("[[network]]\nname = \"web\"\nvlan = {VID_BITS}\n");
+    let is_at_way_out = matches!(policy, Policy::WayOut(_));
+    let (way_in, way_out) = (kind.ingress().get(), kind.egress().get());
     for port in 0..PORTS {
         let network = if is_access(port) {
             "network = \"web\""
@@ -169,17 +172,29 @@ fn policy_file(rules: usize) -> String {
             "trunk = [\"web\"]"
         };
         file += &format!("[[port]]\nname = \"port-{port}\"\ndevice = \"d{port}\"\n{network}\n");
-        if port == 0 {
-            let mac = station(PortIndex::new(0), 0);
+        if port == way_in {
+            let mac = station(kind.ingress(), 0);
+            let address = policy.source();
             file += &format!(
                 "security = \"strict\"\nallowed_macs = \"{mac}\"\n\
-                 allowed_addresses = \"10.0.0.1\"\n\
-                 acl_from_port = \"rules\"\npolice_from_port = \"limit\"\n"
+                 allowed_addresses = \"{address}\"\npolice_from_port = \"limit\"\n"
             );
+            if !is_at_way_out {
+                file += "acl_from_port = \"rules\"\n";
+            }
+        }
+        if port == way_out && is_at_way_out {
+            file += "acl_to_port = \"rules\"\n";
         }
     }
     file += "[[policer]]\nname = \"limit\"\nrate = \"100 Gbit/s\"\nburst = \"64 MiB\"\n";
-    file + &rules::list("rules", rules, "10.1.0.0/16", 53)
+    let rules = policy.rules().expect("there is a policy");
+    file += &rules::list("rules", rules, policy.destination(), 53);
+    if let Policy::Acts(_) = policy {
+        // Of the last rule, which is the frames'.
+        file += "class = 5\n";
+    }
+    file
 }
 
 fn is_access(port: usize) -> bool {

@@ -35,6 +35,41 @@ pub enum Policy {
     None,
     /// A list of so many rules, a guard of addresses and a policer where frames come in.
     Rules(usize),
+    /// The same for packets of IPv6.
+    Ipv6(usize),
+    /// The same, but the list is where frames leave.
+    WayOut(usize),
+    /// The same, and the rule that lets them pass gives them a class.
+    Acts(usize),
+}
+
+impl Policy {
+    /// Rules of the list.
+    #[must_use]
+    pub fn rules(self) -> Option<usize> {
+        match self {
+            Self::None => None,
+            Self::Rules(rules) | Self::Ipv6(rules) | Self::WayOut(rules) | Self::Acts(rules) => {
+                Some(rules)
+            }
+        }
+    }
+
+    /// Where all stations are that the guest sends to.
+    pub(super) fn destination(self) -> &'static str {
+        match self {
+            Self::Ipv6(_) => "fd00:1::/32",
+            _ => "10.1.0.0/16",
+        }
+    }
+
+    /// The only address of the guest.
+    pub(super) fn source(self) -> &'static str {
+        match self {
+            Self::Ipv6(_) => "fd00::1",
+            _ => "10.0.0.1",
+        }
+    }
 }
 
 impl Workload {
@@ -67,13 +102,19 @@ impl Workload {
         Self { kind, ..self }
     }
 
-    /// So many flows of UDP from a guest, whose port has policy with so many rules, to 64 stations:
-    /// those to one station differ in their ports.
+    /// So many flows of UDP from a guest to 64 stations, with this policy: those to one station
+    /// differ in their ports.
     #[must_use]
-    pub fn with_policy(flows: usize, rules: usize) -> Self {
+    pub fn with_policy(flows: usize, policy: Policy) -> Self {
         Self {
             flows,
-            policy: Policy::Rules(rules),
+            policy,
+            // As long as addresses, tag, IPv6 and UDP are together.
+            frame_size: if matches!(policy, Policy::Ipv6(_)) {
+                66
+            } else {
+                60
+            },
             ..Self::of_flows(POLICED_PAIRS)
         }
     }
@@ -103,7 +144,7 @@ impl Workload {
         assert!(flow < self.flows);
         let flow = match self.policy {
             Policy::None => flow,
-            Policy::Rules(_) => flow % POLICED_PAIRS,
+            _ => flow % POLICED_PAIRS,
         };
         assert!(flow < sources * destinations, "a pair for each flow");
         let (round, source) = (flow / sources, flow % sources);
@@ -111,7 +152,7 @@ impl Workload {
         let source = match self.policy {
             Policy::None => source,
             // A guest with one address.
-            Policy::Rules(_) => 0,
+            _ => 0,
         };
         (
             station(self.kind.ingress(), source),
@@ -119,17 +160,30 @@ impl Workload {
         )
     }
 
-    /// Headers of IPv4 and UDP, of all that fits into the frame.
+    /// Headers of IP and UDP, of all that fits into the frame.
     fn udp(&self, flow: usize) -> Vec<u8> {
-        let total = (self.frame_size - 14 - self.kind.behind_addresses().len() + 2) as u16;
+        let packet = self.frame_size - 12 - self.kind.behind_addresses().len();
         let (station, ports) = ((flow % POLICED_PAIRS) as u8, (flow / POLICED_PAIRS) as u16);
-        let mut bytes = vec![0x45, 0];
-        bytes.extend(total.to_be_bytes());
-        bytes.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-        bytes.extend([10, 0, 0, 1, 10, 1, 0, station]);
+        let (mut bytes, header) = match self.policy {
+            Policy::Ipv6(_) => {
+                let mut bytes = vec![0x60, 0, 0, 0];
+                bytes.extend((packet as u16 - 40).to_be_bytes());
+                bytes.extend([17, 64]);
+                bytes.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+                bytes.extend([0xfd, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, station]);
+                (bytes, 40)
+            }
+            _ => {
+                let mut bytes = vec![0x45, 0];
+                bytes.extend((packet as u16).to_be_bytes());
+                bytes.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+                bytes.extend([10, 0, 0, 1, 10, 1, 0, station]);
+                (bytes, 20)
+            }
+        };
         bytes.extend((1024 + ports).to_be_bytes());
         bytes.extend(53_u16.to_be_bytes());
-        bytes.extend((total - 20).to_be_bytes());
+        bytes.extend((packet as u16 - header).to_be_bytes());
         bytes.extend([0, 0]);
         bytes
     }
@@ -140,6 +194,10 @@ impl Workload {
         let (source, destination) = self.addresses(flow);
         let mut frame = [&destination.0[..], &source.0, self.kind.behind_addresses()].concat();
         if self.policy != Policy::None {
+            let ethertype = frame.len() - 2;
+            if let Policy::Ipv6(_) = self.policy {
+                frame[ethertype..].copy_from_slice(&0x86dd_u16.to_be_bytes());
+            }
             frame.extend(self.udp(flow));
         }
         assert!(frame.len() <= self.frame_size, "too short for its header");
@@ -175,7 +233,7 @@ mod tests {
 
     #[test]
     fn flows_with_policy_are_different_frames_of_few_addresses() {
-        let workload = Workload::with_policy(10_000, 10);
+        let workload = Workload::with_policy(10_000, Policy::Rules(10));
         let frames: HashSet<_> = (0..10_000).map(|flow| workload.frame(flow)).collect();
         assert_eq!(frames.len(), 10_000);
         assert_eq!((workload.sources(), workload.destinations()), (64, 64));

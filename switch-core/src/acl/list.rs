@@ -79,6 +79,12 @@ impl Hits {
     }
 }
 
+impl FromIterator<u32> for Hits {
+    fn from_iter<I: IntoIterator<Item = u32>>(counters: I) -> Self {
+        Self(counters.into_iter().collect())
+    }
+}
+
 impl Deref for Hits {
     type Target = [u32];
 

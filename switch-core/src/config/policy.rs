@@ -84,6 +84,8 @@ const PORT_BITS: u32 = 10;
 const NETWORK_BITS: u32 = 12;
 const GENERATION_SHIFT: u32 = PORT_BITS + NETWORK_BITS + 1;
 const GENERATION_MASK: u64 = u64::MAX >> GENERATION_SHIFT;
+/// Of a place's word, the bit that says that it is a way out.
+pub(crate) const TO_PORT: u64 = 1 << (PORT_BITS + NETWORK_BITS);
 
 const _: () = assert!(MAX_PORTS <= 1 << PORT_BITS && MAX_NETWORKS <= 1 << NETWORK_BITS);
 
@@ -115,17 +117,20 @@ impl FlowPlace {
     #[must_use]
     #[inline]
     pub const fn to_word(self) -> u64 {
-        let direction = matches!(self.direction, Direction::ToPort) as u64;
+        let direction = match self.direction {
+            Direction::FromPort => 0,
+            Direction::ToPort => TO_PORT,
+        };
         self.port.get() as u64
             | (self.network.get() as u64) << PORT_BITS
-            | direction << (PORT_BITS + NETWORK_BITS)
+            | direction
             | self.generation << GENERATION_SHIFT
     }
 
     /// The place of such a word.
     #[must_use]
     pub const fn of_word(word: u64) -> Self {
-        let to_port = word >> (PORT_BITS + NETWORK_BITS) & 1 != 0;
+        let to_port = word & TO_PORT != 0;
         Self {
             direction: if to_port {
                 Direction::ToPort

@@ -1,14 +1,12 @@
 //! What rules of access control lists do with frames besides allowing them: class, rate, marks.
 //!
-//! Only where a configuration has such rules. The lists have allowed the frame before; they are
-//! asked once more which rules it met on the way, since nothing that is kept of a flow says that of
-//! every frame.
+//! Only where a configuration has such rules. The lists have allowed the frame before. Which rules
+//! it met on the way is kept with its shortcut; of a frame without one they are asked once more.
 
-use super::{Context, Entry, qos::Mark};
+use super::{Context, Entry, Received, policy, qos::Mark, shortcut::Shortcuts};
 use crate::{
     acl::{list::Hits, pack::Packed},
-    config::policy::Direction,
-    limits::PortIndex,
+    config::policy::FlowPlace,
     mem::{Frame, Region},
     wire::{layer2::Layer2, packet::Packet},
 };
@@ -20,18 +18,23 @@ pub(super) struct OverRate;
 /// The rules that a frame, which is as it came in, meets at a port; none where no rule does more
 /// than allow, and of what lists cannot read.
 pub(super) fn met(
-    context: &Context<'_>,
-    (direction, port): (Direction, PortIndex),
-    region: &Region,
-    frame: &Frame,
+    received: &Received<'_>,
+    place: FlowPlace,
+    (frame, region): (&Frame, &Region),
     entry: &Entry,
+    shortcuts: Option<&Shortcuts>,
 ) -> Option<Hits> {
+    let context = received.context;
     let rules = &context.snapshot.rules;
-    let policy = rules.policy.as_deref().filter(|_| rules.qos.has_acts())?;
-    let network = entry.destination.network();
-    let pair = policy.pair(direction, port, network);
+    let listed = rules.policy.as_deref().filter(|_| rules.qos.has_acts())?;
+    let network = entry.network();
+    let pair = listed.pair(place.direction, place.port, network);
     if pair.is_empty() {
         return None;
+    }
+    let reading = policy::reading(context, place, received.rules);
+    if let Some(found) = shortcuts.and_then(|known| known.find(&reading, (frame, region))) {
+        return Some(found.verdict.hits().iter().copied().collect());
     }
     let head = region.head(frame);
     let header = Layer2::parse(head).ok()?;

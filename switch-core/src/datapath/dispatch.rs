@@ -5,16 +5,14 @@ use std::iter;
 use arrayvec::ArrayVec;
 
 use super::{
-    Context, Decision, Entry, Outbox, acts,
+    Context, Decision, Entry, Outbox, Received, acts,
     exit::{Exit, Exits},
     may_pass, policy, qos,
     rewrite::rewrite,
+    shortcut::Shortcuts,
 };
 use crate::{
-    config::{
-        policy::Direction,
-        snapshot::{Member, PortRules},
-    },
+    config::snapshot::Member,
     counters::DropReason,
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, FrameCache, Region},
@@ -59,10 +57,9 @@ fn keep(
 
 /// Where frames end: in the outbox, or in the cache and a drop counter.
 pub(super) struct Egress<'a> {
-    pub(super) context: &'a Context<'a>,
-    pub(super) ingress: PortIndex,
-    pub(super) rules: &'a PortRules,
+    pub(super) received: &'a Received<'a>,
     pub(super) marks: &'a qos::Marks,
+    pub(super) shortcuts: Option<&'a mut Shortcuts>,
     pub(super) cache: &'a mut FrameCache,
     pub(super) outbox: &'a mut Outbox,
 }
@@ -113,7 +110,7 @@ impl Egress<'_> {
         for (position, (entry, frame)) in (first..).zip(frames) {
             match decision {
                 Decision::Flood => self.flood(frame, entry, position),
-                Decision::Drop(reason) => self.discard(frame, self.ingress, reason),
+                Decision::Drop(reason) => self.discard(frame, self.received.ingress, reason),
                 Decision::Closed(port) => self.discard(frame, port, DropReason::PortDown),
                 Decision::Forward(index) => self.send(frame, entry, position, exits.get(index)),
             }
@@ -124,9 +121,20 @@ impl Egress<'_> {
     #[cold]
     #[inline(never)]
     fn discard(&mut self, frame: Frame, port: PortIndex, reason: DropReason) {
-        self.context.counters.port(port).dropped(reason).add(1);
+        self.received
+            .context
+            .counters
+            .port(port)
+            .dropped(reason)
+            .add(1);
         let region: &Region = self.cache.region();
-        keep(self.context, region, &frame, (port, self.ingress), reason);
+        keep(
+            self.received.context,
+            region,
+            &frame,
+            (port, self.received.ingress),
+            reason,
+        );
         self.cache.free(frame);
     }
 
@@ -170,20 +178,22 @@ impl Egress<'_> {
 
     /// What policy says, and the frame as it leaves. What cannot leave uses up no rate.
     fn judge(
-        &self,
+        &mut self,
         frame: &mut Frame,
         entry: &Entry,
         position: usize,
         exit: Exit,
     ) -> Result<(), DropReason> {
-        let (context, region) = (self.context, self.cache.region());
-        policy::leave(context, self.ingress, region, frame, entry, exit)?;
+        let (received, region) = (self.received, self.cache.region());
+        let context = received.context;
+        let network = entry.network();
+        let shortcuts = self.shortcuts.as_deref_mut();
+        policy::leave(received, (frame, region), network, exit, shortcuts)?;
         let mut mark = qos::mark_of(self.marks, position, entry);
-        let place = (Direction::ToPort, exit.port);
-        let (met, size) = (
-            acts::met(context, place, region, frame, entry),
-            frame.size(),
-        );
+        let place = policy::way_out(context, exit.port, network);
+        let shortcuts = self.shortcuts.as_deref();
+        let size = frame.size();
+        let met = acts::met(received, place, (frame, region), entry, shortcuts);
         prepare(frame, region, entry, exit)?;
         if let Some(met) = met {
             acts::obey(context, &met, size, &mut mark).map_err(|_| DropReason::PolicedToPort)?;
@@ -195,18 +205,18 @@ impl Egress<'_> {
     /// last, copies to the others: a copy is made before its original is tagged.
     #[inline(never)]
     fn flood(&mut self, frame: Frame, entry: &Entry, position: usize) {
-        let snapshot = self.context.snapshot;
-        if let Some(storm) = snapshot.rules.qos.storm(self.ingress)
-            && let Err(reason) = qos::admit(self.context, storm, entry, frame.size())
+        let snapshot = self.received.context.snapshot;
+        if let Some(storm) = snapshot.rules.qos.storm(self.received.ingress)
+            && let Err(reason) = qos::admit(self.received.context, storm, entry, frame.size())
         {
-            return self.discard(frame, self.ingress, reason);
+            return self.discard(frame, self.received.ingress, reason);
         }
-        let network = entry.destination.network();
+        let network = entry.network();
         let members = snapshot
             .rules
             .network(network)
             .map_or(&[][..], |n| &n.members);
-        let (ingress, rules) = (self.ingress, self.rules);
+        let (ingress, rules) = (self.received.ingress, self.received.rules);
         let exit = |member: &Member| {
             let eligible =
                 member.port != ingress && may_pass(rules, member.uplink, member.isolated).is_ok();
@@ -216,27 +226,27 @@ impl Egress<'_> {
         };
         let mut exits = members.iter().filter_map(exit).peekable();
         if exits.peek().is_none() {
-            return self.discard(frame, self.ingress, DropReason::NoDestination);
+            return self.discard(frame, self.received.ingress, DropReason::NoDestination);
         }
-        self.context.counters.flooded(network).add(1);
+        self.received.context.counters.flooded(network).add(1);
         while let Some(exit) = exits.next() {
             if exits.peek().is_none() {
                 return self.send(frame, entry, position, exit);
             }
-            self.context.counters.copies.add(1);
+            self.received.context.counters.copies.add(1);
             match self.cache.copy(&frame) {
                 Some(copy) => self.send(copy, entry, position, exit),
                 // The copy that could not be made is counted on both sides of the balance.
                 None => {
                     let reason = DropReason::NoFreeFrame;
-                    let port = self.context.counters.port(exit.port);
+                    let port = self.received.context.counters.port(exit.port);
                     port.dropped(reason).add(1);
                     let region: &Region = self.cache.region();
                     keep(
-                        self.context,
+                        self.received.context,
                         region,
                         &frame,
-                        (exit.port, self.ingress),
+                        (exit.port, self.received.ingress),
                         reason,
                     );
                 }

@@ -178,7 +178,7 @@ impl DryRun {
         let dropped = drops_at(&traces.counters, ingress).next();
         let ended = dropped.map(|reason| Stage::of_drop(reason, false));
         let is_known = ended.is_none_or(|stage| stage > Stage::Classify);
-        is_known.then(|| traces.entry.destination.network())
+        is_known.then(|| traces.entry.network())
     }
 
     /// Why the whole frame was dropped, if it was.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     clock::Tick,
     counters::{DropReason, WorkerCounters},
-    limits::{BURST, PortIndex},
+    limits::{BURST, NetworkIndex, PortIndex},
     table::{fdb::Place, flow::FlowTable},
     wire::parse::Tag,
 };
@@ -80,6 +80,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// What is known of no frame.
+    pub(super) const NOTHING: Self = Self {
+        source: Place::NOWHERE,
+        destination: Place::NOWHERE,
+        tag: None,
+        verdict: Verdict::UNDECIDED,
+    };
+
     /// What is known of a frame that no stage has decided about.
     #[inline]
     pub(super) fn new(source: Place, destination: Place, tag: Option<Tag>) -> Self {
@@ -91,15 +99,16 @@ impl Entry {
         }
     }
 
-    /// What is known of no frame.
-    pub(super) fn nothing() -> Self {
-        Self::new(Place::NOWHERE, Place::NOWHERE, None)
+    /// The network of the frame.
+    #[inline]
+    pub(super) fn network(&self) -> NetworkIndex {
+        self.destination.network()
     }
 
     /// Drops the frame: nothing is known of it any more but why, so that no later stage takes it
     /// for one to forward.
     pub(super) fn drop(&mut self, reason: DropReason) {
-        *self = Self::nothing();
+        *self = Self::NOTHING;
         self.verdict = Verdict::drop(reason);
     }
 
@@ -131,7 +140,7 @@ pub struct Entries {
 impl Default for Entries {
     fn default() -> Self {
         Self {
-            room: Box::new([Entry::nothing(); BURST]),
+            room: Box::new([Entry::NOTHING; BURST]),
             shortcuts: None,
         }
     }

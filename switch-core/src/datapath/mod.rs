@@ -36,7 +36,6 @@ use crate::{
 use dispatch::Egress;
 use entry::{Decision, Entry, Verdict};
 use exit::Exits;
-use shortcut::Shortcuts;
 
 /// What all frames of a burst have in common.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ pub fn forward(
     };
     // 1. Parse; 2. classify: tag or port VLAN to network, acceptable frame types, ingress
     // filtering.
-    let (entries, shortcuts) = entries.of_burst(burst.len());
+    let count = burst.len();
     let stations = context.fdb.at(context.now);
     let received = Received {
         context,
@@ -93,19 +92,21 @@ pub fn forward(
     let mut marks = qos::Marks::new();
     if context.snapshot.rules.concerns(ingress).from_port {
         let frames = (&*burst, &**cache.region());
-        apply_policy(&received, &stations, frames, entries, shortcuts, &mut marks);
+        apply_policy(&received, &stations, frames, entries, &mut marks);
     } else {
+        let (entries, _) = entries.of_burst(count);
         classify::classify(context, rules, &stations, burst, cache.region(), entries);
     }
     // 6. Learn the source; 7. find destinations.
     let mut exits = Exits::new();
-    decide(&received, &stations, entries, &mut exits);
+    let (decided, _) = entries.of_burst(count);
+    decide(&received, &stations, decided, &mut exits);
     // 8. Copy to mirrors. 9. Tag for each egress port, 10. queue.
+    let (entries, shortcuts) = entries.of_burst(count);
     let egress = Egress {
-        context,
-        ingress,
-        rules,
+        received: &received,
         marks: &marks,
+        shortcuts,
         cache,
         outbox,
     };
@@ -120,21 +121,24 @@ fn apply_policy(
     received: &Received<'_>,
     stations: &View<'_>,
     frames: (&Burst, &Region),
-    entries: &mut [Entry],
-    shortcuts: Option<&mut Shortcuts>,
+    entries: &mut Entries,
     marks: &mut qos::Marks,
 ) {
-    let policed = policy::enter(received, stations, frames, entries, shortcuts);
-    let (context, ingress) = (received.context, received.ingress);
-    qos::enter(context, ingress, frames, entries, policed, marks);
+    let (entries, mut shortcuts) = entries.of_burst(frames.0.len());
+    let known = shortcuts.as_deref_mut();
+    let policed = policy::enter(received, stations, frames, entries, known);
+    let known = shortcuts.as_deref();
+    qos::enter(received, frames, entries, policed, known, marks);
 }
 
 /// Stages 6 and 7. One frame after the other, so that what comes out does not depend on how frames
 /// were cut into bursts; the tables were prefetched.
 #[inline(always)]
 fn decide(received: &Received<'_>, stations: &View<'_>, entries: &mut [Entry], exits: &mut Exits) {
+    // Read once: a call in the loop might change what others have a reference to.
+    let ingress = received.ingress;
     for entry in entries {
-        let verdict = match known(received.ingress, stations, entry, exits) {
+        let verdict = match known(ingress, stations, entry, exits) {
             Some(verdict) => verdict,
             None => find_out(received, stations, entry, exits),
         };

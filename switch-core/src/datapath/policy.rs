@@ -9,7 +9,7 @@
 use super::{
     Context, Entry, Received, classify,
     exit::Exit,
-    shortcut::{Counted, Owner, Reading, Settling, Shortcuts},
+    shortcut::{Counted, Found, Owner, Reading, Settling, Shortcuts},
 };
 use crate::{
     acl::{
@@ -17,7 +17,10 @@ use crate::{
         list::Hits,
         pack::Packed,
     },
-    config::policy::{Direction, FlowPlace, Pair, Policy},
+    config::{
+        policy::{Direction, FlowPlace, Pair, Policy},
+        snapshot::PortRules,
+    },
     counters::DropReason,
     limits::{NetworkIndex, PortIndex},
     mem::{Burst, Frame, Region},
@@ -64,55 +67,140 @@ pub(super) fn enter(
     entries: &mut [Entry],
     shortcuts: Option<&mut Shortcuts>,
 ) -> Counted {
-    let Received {
-        context,
-        ingress,
-        rules,
-    } = *received;
-    let asks_tcp_flags = context
-        .snapshot
-        .rules
-        .policy
-        .as_deref()
-        .is_some_and(Policy::asks_tcp_flags);
-    let generation = context.snapshot.policy_generation;
-    let reading = Reading::new(ingress, generation, rules.tpid, asks_tcp_flags);
+    let context = received.context;
     // Without flows there is nothing to lead to.
-    let mut shortcuts = shortcuts.filter(|_| context.flows.is_some());
+    let mut known = shortcuts
+        .filter(|_| context.flows.is_some())
+        .map(|shortcuts| Known {
+            reading: reading(context, way_in(received), received.rules),
+            shortcuts,
+        });
     let mut policed = Counted::default();
-    for (frame, entry) in burst.iter().zip(entries) {
-        if let Some(shortcuts) = &mut shortcuts
-            && let Some(counted) = shortcuts.take(&reading, stations, (region, frame), entry)
-        {
-            policed.add(counted);
-            continue;
+    let (mut frames, mut entries) = (burst.as_slice(), entries);
+    loop {
+        let mut is_unknown = false;
+        if let Some(Known { shortcuts, reading }) = &mut known {
+            let run = shortcuts.take_run(reading, stations, (frames, region), entries);
+            policed.add(run.count, run.bytes);
+            is_unknown = run.is_unknown;
+            (frames, entries) = (&frames[run.count..], &mut entries[run.count..]);
         }
-        let shortcuts = shortcuts.as_deref_mut();
+        let (Some((frame, other_frames)), Some((entry, other_entries))) =
+            (frames.split_first(), entries.split_first_mut())
+        else {
+            return policed;
+        };
+        let known = known.as_mut();
         enter_one(
             received,
             stations,
-            (region, frame),
+            (frame, region),
             entry,
-            &reading,
-            shortcuts,
+            known,
+            is_unknown,
         );
         if entry.is_undecided() {
-            policed.add(Counted::frame(frame));
+            policed.add(1, frame.size());
         }
+        (frames, entries) = (other_frames, other_entries);
     }
-    policed
 }
 
-/// The stages themselves.
+/// The shortcuts, and how frames of the burst find theirs.
+struct Known<'a> {
+    shortcuts: &'a mut Shortcuts,
+    reading: Reading,
+}
+
+/// A frame that needs a closer look: a shortcut out of the ordinary, or the stages themselves, at
+/// once where it is said that there is no shortcut.
 #[inline(never)]
 fn enter_one(
     received: &Received<'_>,
     stations: &View<'_>,
-    (region, frame): (&Region, &Frame),
+    (frame, region): (&Frame, &Region),
     entry: &mut Entry,
-    reading: &Reading,
-    shortcuts: Option<&mut Shortcuts>,
+    known: Option<&mut Known<'_>>,
+    is_unknown: bool,
 ) {
+    let Some(Known { shortcuts, reading }) = known else {
+        enter_anew(received, stations, (frame, region), entry);
+        return;
+    };
+    if !is_unknown && shortcuts.take_other(reading, stations, (frame, region), entry) {
+        return;
+    }
+    let said = enter_anew(received, stations, (frame, region), entry);
+    let context = received.context;
+    if let Some(flow) = said.shortcut {
+        let sender = received.ingress;
+        insert(
+            context,
+            shortcuts,
+            reading,
+            (frame, region),
+            entry,
+            (sender, flow),
+        );
+    }
+}
+
+/// The place where a frame comes in; its network follows from its tag.
+pub(super) fn way_in(received: &Received<'_>) -> FlowPlace {
+    let generation = received.context.snapshot.policy_generation;
+    let any_network = NetworkIndex::new(0);
+    FlowPlace::new(
+        Direction::FromPort,
+        received.ingress,
+        any_network,
+        generation,
+    )
+}
+
+/// The place where frames of a network leave.
+pub(super) fn way_out(context: &Context<'_>, port: PortIndex, network: NetworkIndex) -> FlowPlace {
+    let generation = context.snapshot.policy_generation;
+    FlowPlace::new(Direction::ToPort, port, network, generation)
+}
+
+/// How frames are read at a place that came from a port with these rules.
+pub(super) fn reading(context: &Context<'_>, place: FlowPlace, rules: &PortRules) -> Reading {
+    let policy = context.snapshot.rules.policy.as_deref();
+    let asks_tcp_flags = policy.is_some_and(Policy::asks_tcp_flags);
+    Reading::new(place, rules.tpid, asks_tcp_flags)
+}
+
+/// Keeps what has become of a frame for others of its flow, given the sender and the flow.
+fn insert(
+    context: &Context<'_>,
+    shortcuts: &mut Shortcuts,
+    reading: &Reading,
+    frame: (&Frame, &Region),
+    entry: &Entry,
+    (port, flow): (PortIndex, Option<(Ticket, flow::Verdict)>),
+) {
+    let (counters, now) = (context.counters, context.now);
+    let Some(flows) = context.flows else {
+        return;
+    };
+    let seen = now;
+    let owner = Owner { port, flow, seen };
+    let settling = Settling {
+        counters,
+        flows,
+        now,
+    };
+    shortcuts.insert(reading, frame, entry, owner, &settling);
+}
+
+/// The stages themselves.
+#[inline(always)]
+fn enter_anew(
+    received: &Received<'_>,
+    stations: &View<'_>,
+    (frame, region): (&Frame, &Region),
+    entry: &mut Entry,
+) -> Said {
     let Received {
         context,
         ingress,
@@ -121,36 +209,15 @@ fn enter_one(
     let head = region.head(frame);
     classify::classify_one(context, rules, stations, head, entry);
     let policy = context.snapshot.rules.policy.as_deref();
-    let said = match policy.filter(|_| entry.is_undecided()) {
-        Some(policy) => inspect(
-            context,
-            policy,
-            (ingress, entry.destination.network()),
-            head,
-            frame.size(),
-        ),
-        None => Said::NOTHING,
+    let Some(policy) = policy.filter(|_| entry.is_undecided()) else {
+        return Said::NOTHING;
     };
+    let place = (ingress, entry.network());
+    let said = inspect(context, policy, place, head, frame.size());
     if let Err(reason) = said.allowed {
         entry.drop(reason);
     }
-    if let Some(shortcuts) = shortcuts
-        && let Some(flow) = said.shortcut
-        && let Some(flows) = context.flows
-    {
-        let (counters, now) = (context.counters, context.now);
-        let owner = Owner {
-            port: ingress,
-            flow,
-            seen: now,
-        };
-        let settling = Settling {
-            counters,
-            flows,
-            now,
-        };
-        shortcuts.insert(reading, (region, frame), entry, owner, &settling);
-    }
+    said
 }
 
 /// Whether a frame may enter.
@@ -246,32 +313,51 @@ impl Gate<'_> {
 /// # Errors
 /// When it may not.
 pub(super) fn leave(
-    context: &Context<'_>,
-    ingress: PortIndex,
-    region: &Region,
-    frame: &Frame,
-    entry: &Entry,
+    received: &Received<'_>,
+    (frame, region): (&Frame, &Region),
+    network: NetworkIndex,
     exit: Exit,
+    mut shortcuts: Option<&mut Shortcuts>,
 ) -> Result<(), DropReason> {
+    let context = received.context;
     let Some(policy) = context.snapshot.rules.policy.as_deref() else {
         return Ok(());
     };
-    let network = entry.destination.network();
     let pair = policy.pair(Direction::ToPort, exit.port, network);
     if pair.is_empty() {
         return Ok(());
     }
+    let reason = DropReason::AclToPort;
     let (head, size) = (region.head(frame), frame.size());
+    let place = way_out(context, exit.port, network);
+    let reading = reading(context, place, received.rules);
+    if let Some(shortcuts) = &mut shortcuts
+        && let Some(Found { index, verdict }) = shortcuts.find(&reading, (frame, region))
+    {
+        let said = verdict.allowed.then_some(()).ok_or(reason);
+        shortcuts.count(index, size);
+        return said;
+    }
     let header = Layer2::parse(head).map_err(|_| DropReason::Truncated)?;
     let packet = Packet::of_frame(&header, head, size).map_err(|_| DropReason::Malformed)?;
     let asked = Asked {
         fields: Packed::new(network, &header, &packet),
         size,
-        sender: ingress,
+        sender: received.ingress,
     };
-    let generation = context.snapshot.policy_generation;
-    let place = FlowPlace::new(Direction::ToPort, exit.port, network, generation);
-    pass(context, &pair, place, &asked, DropReason::AclToPort).allowed
+    let said = pass(context, &pair, place, &asked, reason);
+    if let (Some(shortcuts), Some(flow)) = (shortcuts, said.shortcut) {
+        let owner = (received.ingress, flow);
+        insert(
+            context,
+            shortcuts,
+            &reading,
+            (frame, region),
+            &Entry::NOTHING,
+            owner,
+        );
+    }
+    said.allowed
 }
 
 /// Why a frame is dropped that may not come from its port at all.

@@ -6,10 +6,14 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Context, Entry, acts, exit::Exit, shortcut::Counted};
+use super::{
+    Context, Entry, Received, acts,
+    exit::Exit,
+    policy,
+    shortcut::{Counted, Shortcuts},
+};
 use crate::{
     acl::list::Hits,
-    config::policy::Direction,
     counters::DropReason,
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, Region},
@@ -60,13 +64,14 @@ pub(super) type Marks = ArrayVec<Mark, BURST>;
 /// Polices what came from a port, and says which class it is of. Frames that an earlier stage has
 /// dropped use nothing up.
 pub(super) fn enter(
-    context: &Context<'_>,
-    ingress: PortIndex,
+    received: &Received<'_>,
     frames: (&Burst, &Region),
     entries: &mut [Entry],
     policed: Counted,
+    shortcuts: Option<&Shortcuts>,
     marks: &mut Marks,
 ) {
+    let (context, ingress) = (received.context, received.ingress);
     let qos = &context.snapshot.rules.qos;
     let is_asked = qos.has_acts() || qos.classes(ingress).is_some();
     if !qos.has_ingress() && !is_asked {
@@ -78,25 +83,26 @@ pub(super) fn enter(
         && policer.police_together(
             context.worker,
             context.now_ns,
-            policed.frames(),
-            policed.bytes(),
+            policed.frames,
+            policed.bytes,
         )
     {
         return;
     }
-    enter_each(context, ingress, frames, entries, marks);
+    enter_each(received, frames, entries, shortcuts, marks);
 }
 
 /// One frame after the other.
 #[cold]
 #[inline(never)]
 fn enter_each(
-    context: &Context<'_>,
-    ingress: PortIndex,
+    received: &Received<'_>,
     (burst, region): (&Burst, &Region),
     entries: &mut [Entry],
+    shortcuts: Option<&Shortcuts>,
     marks: &mut Marks,
 ) {
+    let (context, ingress) = (received.context, received.ingress);
     let qos = &context.snapshot.rules.qos;
     let classes = qos.classes(ingress);
     for (frame, entry) in burst.iter().zip(entries) {
@@ -107,8 +113,8 @@ fn enter_each(
                 let (ethertype, payload) = behind_tag(region.head(frame), tag.is_some());
                 mark.class = classes.classify(tag, ethertype, payload);
             }
-            let place = (Direction::FromPort, ingress);
-            let met = acts::met(context, place, region, frame, entry);
+            let place = policy::way_in(received);
+            let met = acts::met(received, place, (frame, region), entry, shortcuts);
             let mut obey = |met: &Hits| acts::obey(context, met, frame.size(), &mut mark).is_ok();
             let within = met.is_none_or(|met| obey(&met));
             if !within || !police(context, ingress, frame, entry, &mut mark) {
@@ -154,7 +160,7 @@ fn police(
     mark: &mut Mark,
 ) -> bool {
     let qos = &context.snapshot.rules.qos;
-    let mut policers = qos.ingress(ingress, entry.destination.network());
+    let mut policers = qos.ingress(ingress, entry.network());
     policers.all(|policer| {
         let police = policer.police(context.worker, context.now_ns, frame.size(), mark.colour);
         mark.colour = police.unwrap_or(mark.colour);
@@ -181,7 +187,7 @@ pub(super) fn leave(
     mut mark: Mark,
 ) -> Result<(), DropReason> {
     let qos = &context.snapshot.rules.qos;
-    for policer in qos.egress(exit.port, entry.destination.network()) {
+    for policer in qos.egress(exit.port, entry.network()) {
         mark.colour = policer
             .police(context.worker, context.now_ns, frame.size(), mark.colour)
             .map_err(|_| DropReason::PolicedToPort)?;

@@ -7,14 +7,19 @@
 //! of each frame. Everything else, such as ARP, neighbour discovery, fragments and what is
 //! malformed, has no key and goes through the stages.
 //!
-//! **What is kept.** The frame's entry as the stages left it. A shortcut counts its frames itself;
-//! [`Shortcuts::settle`] adds them to the counters of rules and to the flow table, at least once a
-//! second and whenever the worker finds nothing to do.
+//! **What is kept.** The frame's entry as the stages left it; at a way out, whether it may leave. A
+//! shortcut counts its frames itself; [`Shortcuts::settle`] adds them to the counters of rules and
+//! to the flow table, at least once a second and whenever the worker finds nothing to do.
 //!
-//! **Bounded and fair.** A shortcut has two places that it may be in, which a keyed hash chooses. A
-//! flow takes a free place, or that of a flow that was silent for a second; else one of a port that
-//! has more places than its own, or now and then one of its own port. A flow gets one with its
+//! **Bounded and fair.** A shortcut has four places that it may be in, which a keyed hash chooses.
+//! A flow takes a free place, or that of a flow that was silent for a second; else one of a port
+//! that has more places than its own, or now and then one of its own port. A flow gets one with its
 //! second frame, so that flows of a single frame take nobody's.
+//!
+//! **Quick for one kind.** Frames of IPv4 without a tag that go on, and whose flow is in the first
+//! of its places, are entered by one loop; all others out of line.
+
+mod key;
 
 use std::hint::cold_path;
 
@@ -23,238 +28,24 @@ use arrayvec::ArrayVec;
 use super::Entry;
 use crate::{
     clock::Tick,
-    config::policy::{Direction, FlowPlace},
     counters::WorkerCounters,
-    limits::{MAX_PORTS, NetworkIndex, PortIndex, SHORTCUTS_PER_WORKER},
+    limits::{MAX_PORTS, PortIndex, SHORTCUTS_PER_WORKER},
     mem::{Frame, Region},
     table::{
         fdb::View,
         flow::{FlowTable, Ticket, Verdict},
     },
-    wire::{
-        ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, protocol},
-        parse::{Behind, TAGGED_HEADER_SIZE},
-        vlan::{TAG_SIZE, Tpid},
-    },
 };
+pub(super) use key::Reading;
+use key::{Key, Secrets};
 
-/// Words of a key: two of addresses and tag at layer 2, addresses at layer 3, transport and all
-/// else, the place. Of IPv4 only the first five are used.
-const WORDS: usize = 8;
-const WORDS_IPV4: usize = 5;
+/// Places that a flow may have.
+const WAYS: usize = 4;
+const _: () = assert!(WAYS.is_power_of_two() && SHORTCUTS_PER_WORKER.is_multiple_of(WAYS));
 
-/// Bytes that a key is read from, whatever their number in the frame: the chunk has them.
-const FRONT: usize = 80;
-type Front = [u8; FRONT];
-
-const _: () = assert!(TAGGED + 40 + 20 <= FRONT);
-
-/// Where the IP header is.
-const TAGGED: usize = TAGGED_HEADER_SIZE;
-const UNTAGGED: usize = TAGGED_HEADER_SIZE - TAG_SIZE;
-
-/// EtherTypes as they are read here.
-const IPV4: u16 = ETHERTYPE_IPV4.swap_bytes();
-const IPV6: u16 = ETHERTYPE_IPV6.swap_bytes();
-/// Version 4, a header of 20 bytes.
-const PLAIN: u8 = 0x45;
-
-// The word of transport and all else, from the lowest bit on: ports (32 bits), of IPv4 the fragment
-// offset and the flag for more in the order of their bytes (16, none of which a kept key has),
-// where two bits are free, DSCP where no other word has it (8), protocol (8).
-const FRAGMENT: u64 = (0x3fff_u16.swap_bytes() as u64) << 32;
-const IS_IPV6: u64 = 1 << 39;
-const _: () = assert!(FRAGMENT & IS_IPV6 == 0);
-const DSCP: u16 = 0xfc;
-const DSCP_SHIFT: u32 = 48;
-const ECN: u64 = 3;
-const PROTOCOL_SHIFT: u32 = 56;
-/// TCP flags are where a place has the network, which the tag says here.
-const FLAGS_SHIFT: u32 = 10;
-
-/// Behind how many attempts a flow takes the place of another one of its port: two flows that
-/// share their places would otherwise drive each other out with every frame.
+/// Behind how many attempts a flow takes the place of another one of its port: flows that share
+/// their places would otherwise drive each other out with every frame.
 const PATIENCE: u32 = 8;
-
-/// The bits of a hash that choose a place: the uppermost, since only they depend on all bits.
-const PLACE_SHIFT: u32 = u64::BITS - SHORTCUTS_PER_WORKER.ilog2();
-const _: () = assert!(SHORTCUTS_PER_WORKER.is_power_of_two());
-
-/// What a frame's fate depends on up to its access control lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Key([u64; WORDS]);
-
-impl Key {
-    const fn is_ipv6(&self) -> bool {
-        self.0[3] & IS_IPV6 != 0
-    }
-}
-
-/// What the keys of a burst have in common.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    place: u64,
-    tpid: Tpid,
-    /// Which of the TCP flags rules ask for.
-    tcp_flags: u64,
-}
-
-impl Reading {
-    /// For frames from this port under the configuration of this number.
-    pub(super) fn new(
-        ingress: PortIndex,
-        generation: u64,
-        tpid: Tpid,
-        asks_tcp_flags: bool,
-    ) -> Self {
-        let anywhere = NetworkIndex::new(0);
-        let place = FlowPlace::new(Direction::FromPort, ingress, anywhere, generation);
-        Self {
-            place: place.to_word(),
-            tpid,
-            tcp_flags: if asks_tcp_flags { 0xff } else { 0 },
-        }
-    }
-
-    /// The key of a frame; none where it is not an ordinary one.
-    fn key(&self, region: &Region, frame: &Frame) -> Option<Key> {
-        let front: &Front = region.front(frame)?;
-        // All headers are in the first segment, and the packet is asked to end there.
-        let size = i32::from(frame.head().1);
-        let behind = Behind::addresses_of(front.first_chunk()?);
-        if behind.is_tag_of(self.tpid) {
-            self.key_at::<TAGGED>(front, size)
-        } else {
-            self.key_at::<UNTAGGED>(front, size)
-        }
-    }
-
-    /// The same, with the IP header at `L3`.
-    fn key_at<const L3: usize>(&self, front: &Front, size: i32) -> Option<Key> {
-        let mut key = Key::default();
-        match u16_at(front, L3 - 2) {
-            IPV4 if front[L3] == PLAIN => {
-                let words = self.ipv4::<L3>(front, size)?;
-                if words[3] & FRAGMENT != 0 {
-                    return None;
-                }
-                key.0[..WORDS_IPV4].copy_from_slice(&words);
-            }
-            IPV6 if front[L3] >> 4 == 6 => {
-                let payload = number_at(front, L3 + 4);
-                let protocol = front[L3 + 6];
-                if payload > size - L3 as i32 - 40 {
-                    return None;
-                }
-                let (ports, flags) = self.transport(front, L3 + 40, protocol, payload)?;
-                let class = u16::from_be_bytes(bytes_at(front, L3)) >> 4;
-                let [w0, w1] = ends::<L3>(front);
-                let w3 = ports
-                    | IS_IPV6
-                    | u64::from(class & DSCP) << DSCP_SHIFT
-                    | u64::from(protocol) << PROTOCOL_SHIFT;
-                let address = |at| u64_at(front, L3 + at);
-                let place = self.place | flags;
-                let [w2, w5, w6, w7] = [8, 16, 24, 32].map(address);
-                key = Key([w0, w1, w2, w3, place, w5, w6, w7]);
-            }
-            _ => return None,
-        }
-        Some(key)
-    }
-
-    /// The words of IPv4. Whether it is that, has no options and is no fragment is in them, and so
-    /// need not be asked of a frame whose words are those of another one.
-    #[inline(always)]
-    fn ipv4<const L3: usize>(&self, front: &Front, size: i32) -> Option<[u64; WORDS_IPV4]> {
-        let [w0, mut w1] = ends::<L3>(front);
-        let mut w3 = u64_at(front, L3 + 2) & (FRAGMENT | 0xff << PROTOCOL_SHIFT);
-        if L3 == TAGGED {
-            let is_plain = u16_at(front, L3 - 2) == IPV4 && front[L3] == PLAIN;
-            w3 |= u64::from(u16::from(front[L3 + 1]) & DSCP) << DSCP_SHIFT;
-            if !is_plain {
-                return None;
-            }
-        } else {
-            // Further bytes are EtherType, version, header size and DSCP.
-            w1 = u64_at(front, 8) & !(ECN << 56);
-        }
-        let total = number_at(front, L3 + 2);
-        if total > size - L3 as i32 {
-            cold_path();
-            return None;
-        }
-        let (ports, flags) = self.transport(front, L3 + 20, front[L3 + 9], total - 20)?;
-        let addresses = u64_at(front, L3 + 12);
-        Some([w0, w1, addresses, w3 | ports, self.place | flags])
-    }
-
-    /// Ports and flags, with what `Transport::parse` asks of the header at `at`.
-    #[inline(always)]
-    fn transport(&self, front: &Front, at: usize, kind: u8, payload: i32) -> Option<(u64, u64)> {
-        let ports = u64::from(u32_at(front, at));
-        match kind {
-            protocol::UDP => {
-                let length = number_at(front, at + 4);
-                if length < 8 {
-                    cold_path();
-                    return None;
-                }
-                if length > payload {
-                    cold_path();
-                    return None;
-                }
-                Some((ports, 0))
-            }
-            protocol::TCP => {
-                let data_offset = i32::from(front[at + 12] >> 4) * 4;
-                if data_offset < 20 || data_offset > payload {
-                    cold_path();
-                    return None;
-                }
-                let flags = u64::from(front[at + 13]) & self.tcp_flags;
-                Some((ports, flags << FLAGS_SHIFT))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The addresses at layer 2, and the tag if there is one.
-#[inline(always)]
-fn ends<const L3: usize>(front: &Front) -> [u64; 2] {
-    let w1 = match L3 {
-        TAGGED => u64_at(front, 8),
-        _ => u32_at(front, 8).into(),
-    };
-    [u64_at(front, 0), w1]
-}
-
-#[inline(always)]
-fn bytes_at<const N: usize>(front: &Front, at: usize) -> [u8; N] {
-    *front[at..].first_chunk().expect("at a constant place")
-}
-
-#[inline(always)]
-fn u16_at(front: &Front, at: usize) -> u16 {
-    u16::from_le_bytes(bytes_at(front, at))
-}
-
-#[inline(always)]
-fn u32_at(front: &Front, at: usize) -> u32 {
-    u32::from_le_bytes(bytes_at(front, at))
-}
-
-#[inline(always)]
-fn u64_at(front: &Front, at: usize) -> u64 {
-    u64::from_le_bytes(bytes_at(front, at))
-}
-
-/// A number in network byte order.
-#[inline(always)]
-fn number_at(front: &Front, at: usize) -> i32 {
-    u16::from_be_bytes(bytes_at(front, at)).into()
-}
 
 /// One flow: two cache lines.
 #[derive(Clone, Debug)]
@@ -262,44 +53,61 @@ fn number_at(front: &Front, at: usize) -> i32 {
 struct Shortcut {
     key: Key,
     entry: Entry,
-    /// Frames and bytes since it was settled, and [`LISTED`]; 0 where it is not.
-    counted: Counted,
-    /// All bits of what counts of a frame that is to be policed; 0 of one that is dropped before.
-    policed: u64,
+    /// Bytes and frames since it was settled.
+    bytes: u64,
+    /// [`UNTOUCHED`] where it is not among those with something to settle.
+    frames: u32,
 }
 
 const _: () = assert!(size_of::<Shortcut>() == 128);
 
-/// Frames and their bytes in one word: bytes in the lower 39 bits, as many as an Ethernet of
-/// 800 Gbit/s brings in five seconds, frames above them, 16 million; both are settled once a
-/// second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted(u64);
+/// The number before 0, so that the first frame is found out by counting it.
+const UNTOUCHED: u32 = u32::MAX;
 
-const ONE_FRAME: u64 = 1 << 39;
+impl Shortcut {
+    const NOTHING: Self = Self {
+        key: Key::NONE,
+        entry: Entry::NOTHING,
+        bytes: 0,
+        frames: UNTOUCHED,
+    };
 
-impl Counted {
+    /// Enters a frame of this flow, and counts it; whether it is the first to settle.
     #[inline(always)]
-    pub(super) fn frame(frame: &Frame) -> Self {
-        Self(ONE_FRAME | frame.size() as u64)
+    fn follow(&mut self, stations: &View<'_>, size: usize, entry: &mut Entry) -> bool {
+        *entry = self.entry;
+        stations.prefetch_again(self.entry.source);
+        stations.prefetch_again(self.entry.destination);
+        self.count(size)
     }
 
+    /// Counts a frame; whether it is the first to settle.
     #[inline(always)]
-    pub(super) fn add(&mut self, more: Self) {
-        self.0 += more.0;
+    fn count(&mut self, size: usize) -> bool {
+        self.bytes += size as u64;
+        self.frames = self.frames.wrapping_add(1);
+        self.frames == UNTOUCHED.wrapping_add(1)
     }
 
-    pub(super) fn frames(self) -> u64 {
-        (self.0 & !LISTED) / ONE_FRAME
-    }
-
-    pub(super) fn bytes(self) -> u64 {
-        self.0 % ONE_FRAME
+    fn is_idle(&self) -> bool {
+        [0, UNTOUCHED].contains(&self.frames)
     }
 }
 
-/// The shortcut is among those with frames to settle.
-const LISTED: u64 = 1 << 63;
+/// Frames and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+}
+
+impl Counted {
+    #[inline(always)]
+    pub(super) fn add(&mut self, frames: usize, bytes: usize) {
+        self.frames += frames as u64;
+        self.bytes += bytes as u64;
+    }
+}
 
 /// What is asked of a shortcut only when it is settled or replaced.
 #[derive(Clone, Copy, Debug)]
@@ -312,37 +120,47 @@ pub(super) struct Owner {
     pub(super) seen: Tick,
 }
 
+/// Why a flow may have a place, the best reason first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Free,
+    /// Its flow was silent.
+    Silent,
+    /// It is one of a port that has more.
+    FromRicher,
+    /// It is one of the same port, and for once it is given away.
+    OwnTurn,
+}
+
+type Slots = [Shortcut; SHORTCUTS_PER_WORKER];
+type Touched = ArrayVec<u16, SHORTCUTS_PER_WORKER>;
+
 /// The shortcuts of one worker.
 #[derive(Debug)]
 pub struct Shortcuts {
-    slots: Box<[Shortcut; SHORTCUTS_PER_WORKER]>,
-    secrets: [u64; WORDS],
+    slots: Box<Slots>,
+    secrets: Secrets,
     owners: Box<[Option<Owner>; SHORTCUTS_PER_WORKER]>,
     /// By port, its places.
     owned: Box<[u16; MAX_PORTS]>,
     /// Those with frames to settle.
-    touched: Box<ArrayVec<u16, SHORTCUTS_PER_WORKER>>,
-    refused: u32,
+    touched: Box<Touched>,
+    /// How often a flow found none of its places free.
+    contended: u32,
 }
 
 impl Shortcuts {
     /// Shortcuts to the flows of a table, with secrets like its own.
     #[must_use]
     pub fn new(flows: &FlowTable) -> Self {
-        // Where there are fewer flows than shortcuts, all share the first two places.
+        // Where there are fewer flows than shortcuts, all share the first places.
         let is_small = flows.capacity() < SHORTCUTS_PER_WORKER;
-        let free = Shortcut {
-            key: Key::default(),
-            entry: Entry::nothing(),
-            counted: Counted(0),
-            policed: 0,
-        };
-        let slots = vec![free; SHORTCUTS_PER_WORKER].into_boxed_slice();
+        let slots = vec![Shortcut::NOTHING; SHORTCUTS_PER_WORKER].into_boxed_slice();
         Self {
             slots: slots.try_into().expect("as many"),
             secrets: match is_small {
-                true => [0; WORDS],
-                false => flows.secrets().map(|secret| secret | 1),
+                true => Secrets::NONE,
+                false => Secrets::new(flows.secrets()),
             },
             owners: vec![None; SHORTCUTS_PER_WORKER]
                 .into_boxed_slice()
@@ -350,125 +168,105 @@ impl Shortcuts {
                 .expect("as many"),
             owned: Box::new([0; MAX_PORTS]),
             touched: Box::default(),
-            refused: 0,
+            contended: 0,
         }
     }
 
-    /// A sum of products with secret odd numbers (multilinear hashing), of which the uppermost bits
-    /// decide; of all words but that of the place, which is the same for a burst.
+    /// Enters frames as others of their flows have left the stages, and counts them, until one
+    /// needs a closer look. All of them go on.
     #[inline(always)]
-    fn index_ipv4(&self, [w0, w1, w2, w3, _]: [u64; WORDS_IPV4]) -> usize {
-        let [s0, s1, s2, s3, ..] = self.secrets;
-        let hash = (w0.wrapping_mul(s0))
-            .wrapping_add(w1.wrapping_mul(s1))
-            .wrapping_add(w2.wrapping_mul(s2))
-            .wrapping_add(w3.wrapping_mul(s3));
-        (hash >> PLACE_SHIFT) as usize
-    }
-
-    fn index(&self, key: &Key) -> usize {
-        if !key.is_ipv6() {
-            let [words @ .., _, _, _] = key.0;
-            return self.index_ipv4(words);
-        }
-        let products = key.0.iter().zip(self.secrets).enumerate();
-        let products = products.filter(|(word, _)| *word != WORDS_IPV4 - 1);
-        let hash = products.fold(0_u64, |sum, (_, (word, secret))| {
-            sum.wrapping_add(word.wrapping_mul(secret))
-        });
-        (hash >> PLACE_SHIFT) as usize
-    }
-
-    /// Enters a frame as another one of its flow has left the stages; none, and nothing is done,
-    /// where that is not known. Counts it; gives what of it is to be policed.
-    #[inline(always)]
-    pub(super) fn take(
+    pub(super) fn take_run(
         &mut self,
         reading: &Reading,
         stations: &View<'_>,
-        (region, frame): (&Region, &Frame),
-        entry: &mut Entry,
-    ) -> Option<Counted> {
-        let front: &Front = region.front(frame)?;
-        if u16_at(front, UNTAGGED - 2) != IPV4 {
-            cold_path();
-            return self.take_other(reading, stations, (region, frame), entry);
-        }
-        let words = reading.ipv4::<UNTAGGED>(front, i32::from(frame.head().1))?;
-        let index = self.index_ipv4(words);
-        // A branch each: the first words are those that differ.
-        let own = &self.slots[index].key.0;
-        for (own, word) in own.iter().zip(words) {
-            if *own != word {
+        (frames, region): (&[Frame], &Region),
+        entries: &mut [Entry],
+    ) -> Run {
+        let Self {
+            slots,
+            touched,
+            secrets,
+            ..
+        } = self;
+        let (slots, secrets): (&mut Slots, _) = (slots, *secrets);
+        let (mut count, mut bytes, mut next) = (0, 0, Next::Other);
+        'frames: for (frame, entry) in frames.iter().zip(entries) {
+            let size = frame.size();
+            let Some(words) = reading.ipv4_untagged(region, frame) else {
+                break;
+            };
+            let index = secrets.index_of_words(words);
+            // A branch for each word, which the compiler would put together if they met again
+            // behind it; first the words that differ most.
+            for number in key::COMPARED {
+                if slots[index].key.word(number) == words[number] {
+                    continue;
+                }
                 cold_path();
-                return self.take_second(words, index ^ 1, stations, frame, entry);
+                let [w0, w1, w2, w3, place] = words;
+                match elsewhere(slots, index, w0, w1, w2, w3, place) {
+                    Next::At(found) => {
+                        follow_elsewhere(slots, touched, found, stations, size, entry);
+                        bytes += size;
+                        count += 1;
+                        continue 'frames;
+                    }
+                    other => next = other,
+                }
+                break 'frames;
             }
+            if slots[index].follow(stations, size, entry) {
+                touch(slots, touched, index);
+            }
+            bytes += size;
+            count += 1;
         }
-        Some(self.follow(index, stations, frame, entry))
+        let is_unknown = next == Next::Unknown;
+        Run {
+            count,
+            bytes,
+            is_unknown,
+        }
     }
 
-    /// Where the first place has another flow.
+    /// The same for a single frame of any kind; false, and nothing is done, where its flow is not
+    /// known.
     #[inline(never)]
-    fn take_second(
-        &mut self,
-        words: [u64; WORDS_IPV4],
-        index: usize,
-        stations: &View<'_>,
-        frame: &Frame,
-        entry: &mut Entry,
-    ) -> Option<Counted> {
-        let own = &self.slots[index].key.0;
-        for (own, word) in own.iter().zip(words) {
-            if *own != word {
-                return None;
-            }
-        }
-        Some(self.follow(index, stations, frame, entry))
-    }
-
-    /// For frames with a tag and of IPv6.
-    #[inline(never)]
-    fn take_other(
+    pub(super) fn take_other(
         &mut self,
         reading: &Reading,
         stations: &View<'_>,
-        (region, frame): (&Region, &Frame),
+        (frame, region): (&Frame, &Region),
         entry: &mut Entry,
-    ) -> Option<Counted> {
-        let key = reading.key(region, frame)?;
-        let first = self.index(&key);
-        let mut places = [first, first ^ 1].into_iter();
-        let index = places.find(|index| self.slots[*index].key == key)?;
-        Some(self.follow(index, stations, frame, entry))
-    }
-
-    #[inline(always)]
-    fn follow(
-        &mut self,
-        index: usize,
-        stations: &View<'_>,
-        frame: &Frame,
-        entry: &mut Entry,
-    ) -> Counted {
-        let shortcut = &mut self.slots[index];
-        *entry = shortcut.entry;
-        stations.prefetch_again(shortcut.entry.source);
-        stations.prefetch_again(shortcut.entry.destination);
-        let one = Counted::frame(frame);
-        let before = shortcut.counted.0;
-        shortcut.counted.add(one);
-        let policed = Counted(one.0 & shortcut.policed);
-        if before == 0 {
-            self.touch(index);
+    ) -> bool {
+        let Some(index) = self.find_index(reading, (frame, region)) else {
+            return false;
+        };
+        if self.slots[index].follow(stations, frame.size(), entry) {
+            touch(&mut self.slots, &mut self.touched, index);
         }
-        policed
+        true
     }
 
-    #[cold]
-    #[inline(never)]
-    fn touch(&mut self, index: usize) {
-        self.slots[index].counted.0 |= LISTED;
-        self.touched.push(index as u16);
+    fn find_index(&self, reading: &Reading, (frame, region): (&Frame, &Region)) -> Option<usize> {
+        let key = reading.key(region, frame)?;
+        let mut places = places(self.secrets.index(&key)).into_iter();
+        places.find(|index| self.slots[*index].key.is_of(&key))
+    }
+
+    /// What is known of the flow of a frame, which is as it came in: whether its frames go on, and
+    /// the counters of the rules that they meet.
+    pub(super) fn find(&self, reading: &Reading, frame: (&Frame, &Region)) -> Option<Found<'_>> {
+        let index = self.find_index(reading, frame)?;
+        let (_, verdict) = self.owners[index].as_ref()?.flow.as_ref()?;
+        Some(Found { index, verdict })
+    }
+
+    /// Counts a frame at a way out, where nothing is entered.
+    pub(super) fn count(&mut self, index: usize, size: usize) {
+        if self.slots[index].count(size) {
+            touch(&mut self.slots, &mut self.touched, index);
+        }
     }
 
     /// Gives the flow of a frame that the stages have found out about a shortcut, if it may have
@@ -477,7 +275,7 @@ impl Shortcuts {
     pub(super) fn insert(
         &mut self,
         reading: &Reading,
-        (region, frame): (&Region, &Frame),
+        (frame, region): (&Frame, &Region),
         entry: &Entry,
         owner: Owner,
         settling: &Settling<'_>,
@@ -485,13 +283,14 @@ impl Shortcuts {
         let Some(key) = reading.key(region, frame) else {
             return;
         };
-        let first = self.index(&key);
-        let places = [first, first ^ 1];
-        let is_free = |index: &usize| self.owners[*index].is_none();
-        let free = places.into_iter().find(is_free);
-        let taken = || places.into_iter().find(|it| self.may_take(*it, &owner));
-        let Some(index) = free.or_else(taken) else {
-            self.refused = self.refused.wrapping_add(1);
+        let claims = places(self.secrets.index(&key))
+            .into_iter()
+            .filter_map(|index| Some((self.claim(index, &owner)?, index)));
+        let best = claims.min_by_key(|(claim, _)| *claim);
+        if best.is_none_or(|(claim, _)| claim >= Claim::FromRicher) {
+            self.contended = self.contended.wrapping_add(1);
+        }
+        let Some((_, index)) = best else {
             return;
         };
         self.settle_one(index, settling);
@@ -499,27 +298,35 @@ impl Shortcuts {
         self.owned[owner.port.get()] += 1;
         self.owners[index] = Some(owner);
         let shortcut = &mut self.slots[index];
-        (shortcut.key, shortcut.entry) = (key, *entry);
-        shortcut.policed = if entry.is_undecided() { u64::MAX } else { 0 };
+        shortcut.entry = *entry;
+        shortcut.key = match entry.is_undecided() {
+            true => key,
+            false => key.of_dropped(),
+        };
     }
 
-    /// Whether a flow may have this place.
-    fn may_take(&self, index: usize, newcomer: &Owner) -> bool {
+    /// Why a flow may have this place; none: it may not.
+    fn claim(&self, index: usize, newcomer: &Owner) -> Option<Claim> {
         let Some(owner) = self.owners[index] else {
-            return true;
+            return Some(Claim::Free);
         };
-        let idle = self.slots[index].counted.frames() == 0;
         let owns = |port: PortIndex| self.owned[port.get()];
-        (idle && newcomer.seen.since(owner.seen) > 1)
-            || owns(owner.port) > owns(newcomer.port)
-            || (owner.port == newcomer.port && self.refused.is_multiple_of(PATIENCE))
+        if self.slots[index].is_idle() && newcomer.seen.since(owner.seen) > 1 {
+            Some(Claim::Silent)
+        } else if owns(owner.port) > owns(newcomer.port) {
+            Some(Claim::FromRicher)
+        } else if owner.port == newcomer.port && self.contended.is_multiple_of(PATIENCE) {
+            Some(Claim::OwnTurn)
+        } else {
+            None
+        }
     }
 
     fn free(&mut self, index: usize) {
         if let Some(before) = self.owners[index].take() {
             self.owned[before.port.get()] -= 1;
         }
-        self.slots[index].key = Key::default();
+        self.slots[index].key = Key::NONE;
     }
 
     /// Adds what was counted since the last time to the counters of the rules and to the flows of
@@ -528,15 +335,19 @@ impl Shortcuts {
         while let Some(index) = self.touched.pop() {
             let index = usize::from(index);
             self.settle_one(index, settling);
-            self.slots[index].counted = Counted(0);
+            self.slots[index].frames = UNTOUCHED;
         }
     }
 
+    /// What has nothing to settle is not among those that have, or was settled already.
     fn settle_one(&mut self, index: usize, settling: &Settling<'_>) {
         let shortcut = &mut self.slots[index];
-        let (frames, bytes) = (shortcut.counted.frames(), shortcut.counted.bytes());
-        shortcut.counted.0 &= LISTED;
-        let Some(owner) = self.owners[index].as_mut().filter(|_| frames > 0) else {
+        if shortcut.is_idle() {
+            return;
+        }
+        let (frames, bytes) = (u64::from(shortcut.frames), shortcut.bytes);
+        (shortcut.frames, shortcut.bytes) = (0, 0);
+        let Some(owner) = &mut self.owners[index] else {
             return;
         };
         owner.seen = settling.now;
@@ -556,6 +367,80 @@ impl Shortcuts {
     }
 }
 
+/// What is known of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    pub(super) index: usize,
+    pub(super) verdict: &'a Verdict,
+}
+
+/// The places that a flow may have, given the first of them.
+fn places(first: usize) -> [usize; WAYS] {
+    std::array::from_fn(|way| first ^ way)
+}
+
+/// What is known of a frame that is not in the first place of its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    At(usize),
+    /// It is an ordinary one, but nothing is known of its flow.
+    Unknown,
+    Other,
+}
+
+/// Looks for a flow of IPv4 without a tag where it is not at home. The words one by one, so that
+/// they stay in registers.
+#[cold]
+#[inline(never)]
+fn elsewhere(slots: &Slots, home: usize, w0: u64, w1: u64, w2: u64, w3: u64, place: u64) -> Next {
+    let words = [w0, w1, w2, w3, place];
+    for index in places(home) {
+        if let Some(goes_on) = slots[index].key.is_of_words(words) {
+            return if goes_on {
+                Next::At(index)
+            } else {
+                Next::Other
+            };
+        }
+    }
+    if key::are_ordinary(words) {
+        Next::Unknown
+    } else {
+        Next::Other
+    }
+}
+
+/// Enters a frame whose flow is not at home.
+#[inline(never)]
+fn follow_elsewhere(
+    slots: &mut Slots,
+    touched: &mut Touched,
+    index: usize,
+    stations: &View<'_>,
+    size: usize,
+    entry: &mut Entry,
+) {
+    if slots[index].follow(stations, size, entry) {
+        touch(slots, touched, index);
+    }
+}
+
+/// Frames that were entered one after the other.
+pub(super) struct Run {
+    pub(super) count: usize,
+    pub(super) bytes: usize,
+    /// Nothing is known of the flow of the next one.
+    pub(super) is_unknown: bool,
+}
+
+/// Notes that a shortcut has something to settle, now that its first frame is counted.
+#[cold]
+#[inline(never)]
+fn touch(slots: &mut Slots, touched: &mut Touched, index: usize) {
+    slots[index].frames = 1;
+    touched.push(index as u16);
+}
+
 /// Where what shortcuts have counted belongs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settling<'a> {
@@ -565,5 +450,4 @@ pub(super) struct Settling<'a> {
 }
 
 #[cfg(test)]
-#[path = "shortcut_tests.rs"]
 mod tests;

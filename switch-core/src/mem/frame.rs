@@ -32,6 +32,8 @@ const SIZE_SHIFT: u32 = 48;
 const HEAD_SIZE_MASK: u16 = CHUNK_SIZE as u16 - 1;
 const SEGMENTS_MASK: u64 = (1 << (SIZE_SHIFT - SEGMENTS_SHIFT)) - 1;
 const ONE_SEGMENT: u64 = 1 << SEGMENTS_SHIFT;
+/// Of the start, the place in its chunk.
+const OFFSET_MASK: u64 = CHUNK_SIZE as u64 - 1;
 
 const _: () = assert!(CHUNK_SIZE - CHUNK_LINK_SIZE <= HEAD_SIZE_MASK as usize);
 const _: () = assert!(MAX_SEGMENTS as u64 <= SEGMENTS_MASK);
@@ -187,12 +189,15 @@ impl Region {
         unsafe { slice::from_raw_parts(start.as_ptr(), size) }
     }
 
-    /// The first `N` bytes from the frame's start on; those past the first segment's end are what
-    /// the chunk has there. None where the chunk ends before.
+    /// The first `N` bytes from the start of a frame of one segment on; those past its end are what
+    /// the chunk has there. None where the chunk ends before, or the frame has further segments.
     #[must_use]
     #[inline]
-    pub fn front<'a, const N: usize>(&'a self, frame: &'a Frame) -> Option<&'a [u8; N]> {
-        if frame.start() as usize % CHUNK_SIZE + N > CHUNK_SIZE {
+    pub fn front_of_one<'a, const N: usize>(&'a self, frame: &'a Frame) -> Option<&'a [u8; N]> {
+        // Both at once: the number of segments is above the place in the chunk.
+        let is_one_with_room = frame.0 & (SEGMENTS_MASK << SEGMENTS_SHIFT | OFFSET_MASK)
+            <= ONE_SEGMENT | const { (CHUNK_SIZE - N) as u64 };
+        if !is_one_with_room {
             return None;
         }
         let start = self.in_chunk(frame.start());

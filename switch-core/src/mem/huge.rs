@@ -111,6 +111,13 @@ impl<'a, T> Hashed<'a, T> {
         unsafe { self.start.byte_add(hash as usize & self.mask).as_ref() }
     }
 
+    /// Asks the CPU to load what a hash chooses, given the bits that [`shorten`](Self::shorten) has
+    /// left of it.
+    #[inline]
+    pub fn prefetch(self, shortened: u32) {
+        prefetch(self.start.as_ptr().wrapping_byte_add(shortened as usize));
+    }
+
     /// The bits of a hash that choose, and no others.
     #[must_use]
     #[inline]
@@ -151,15 +158,15 @@ impl<T: fmt::Debug> fmt::Debug for HugeSlice<T> {
     }
 }
 
-/// Asks the CPU to load the cache line of `item`, without waiting for it.
+/// Asks the CPU to load the cache line of `item`, without waiting for it; any address will do.
 #[inline]
-pub fn prefetch<T>(item: &T) {
+pub fn prefetch<T>(item: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint: it reads nothing that the program could see, and cannot fault.
         // JUSTIFICATION: a load in its place has to end before the instructions behind it can.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(item.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _no_stable_hint = item;

@@ -541,7 +541,7 @@ impl View<'_> {
     /// Asks once more for the first bucket of an address that was hashed before.
     #[inline]
     pub fn prefetch_again(&self, place: Place) {
-        prefetch(self.homes.choose(place.home_hash));
+        self.homes.prefetch(place.home_hash);
     }
 
     /// Whether the address is known on this port and was seen there in this tick: then there is

@@ -144,7 +144,7 @@ const BANNED: &[Banned] = &[
             "switch-core/src/acl/",
             "switch-core/src/datapath/acts.rs",
             "switch-core/src/datapath/policy.rs",
-            "switch-core/src/datapath/shortcut_tests.rs",
+            "switch-core/src/datapath/shortcut/tests.rs",
         ],
     },
     Banned {

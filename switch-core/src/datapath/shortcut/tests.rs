@@ -1,8 +1,11 @@
 use super::*;
 use crate::{
+    config::policy::{Direction, FlowPlace},
+    counters::DropReason,
+    limits::NetworkIndex,
     mem::{FrameCache, HugePages, Pool},
     table::fdb::Fdb,
-    wire::{layer2::Layer2, packet::Packet},
+    wire::{ip::protocol, layer2::Layer2, packet::Packet, vlan::Tpid},
 };
 
 const NOW: Tick = Tick(100);
@@ -20,15 +23,22 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_flows(SHORTCUTS_PER_WORKER)
+    }
+
+    fn with_flows(count: usize) -> Self {
         let region = Region::new(64, HugePages::No).expect("a region");
-        let flows = FlowTable::new(SHORTCUTS_PER_WORKER, [1, 2]);
+        let flows = FlowTable::new(count, [1, 2]);
+        let shortcuts = Shortcuts::new(&flows);
+        let place = FlowPlace::new(Direction::FromPort, GUEST, NetworkIndex::new(0), 7);
+        let reading = Reading::new(place, Tpid::Customer, true);
         Self {
             cache: FrameCache::new(Pool::new(region.into())),
             fdb: Fdb::new(1024, [1, 2]),
             counters: WorkerCounters::default(),
-            shortcuts: Shortcuts::new(&flows),
+            shortcuts,
             flows,
-            reading: Reading::new(GUEST, 7, Tpid::Customer, true),
+            reading,
         }
     }
 
@@ -51,8 +61,17 @@ impl Bench {
     }
 
     fn insert(&mut self, bytes: &[u8], port: PortIndex, flow: Option<(Ticket, Verdict)>) {
+        self.insert_as(Entry::NOTHING, bytes, port, flow);
+    }
+
+    fn insert_as(
+        &mut self,
+        entry: Entry,
+        bytes: &[u8],
+        port: PortIndex,
+        flow: Option<(Ticket, Verdict)>,
+    ) {
         let frame = self.frame(bytes);
-        let entry = Entry::nothing();
         let owner = Owner {
             port,
             flow,
@@ -63,23 +82,82 @@ impl Bench {
             flows: &self.flows,
             now: NOW,
         };
-        let frame_in = (&**self.cache.region(), &frame);
+        let frame_in = (&frame, &**self.cache.region());
         self.shortcuts
             .insert(&self.reading, frame_in, &entry, owner, &settling);
         self.cache.free(frame);
     }
 
-    /// Bytes of the frame, where the flow is known.
-    fn take(&mut self, bytes: &[u8]) -> Option<u64> {
+    /// Whether the flow of a frame is known; then the frame is counted.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        self.enter(bytes).is_some()
+    }
+
+    /// What is known of a frame, if its flow is.
+    fn enter(&mut self, bytes: &[u8]) -> Option<Entry> {
         let frame = self.frame(bytes);
         let stations = self.fdb.at(NOW);
-        let mut entry = Entry::nothing();
-        let frame_in = (&**self.cache.region(), &frame);
-        let taken = self
-            .shortcuts
-            .take(&self.reading, &stations, frame_in, &mut entry);
+        let mut entry = [Entry::NOTHING];
+        let (shortcuts, reading) = (&mut self.shortcuts, &self.reading);
+        let region: &Region = self.cache.region();
+        let frames = (std::slice::from_ref(&frame), region);
+        let Run {
+            count,
+            bytes,
+            is_unknown,
+        } = shortcuts.take_run(reading, &stations, frames, &mut entry);
+        assert_eq!(bytes, count * frame.size());
+        let other = (&frame, region);
+        let taken = count == 1 || shortcuts.take_other(reading, &stations, other, &mut entry[0]);
+        assert!(!(taken && is_unknown), "unknown, and known");
         self.cache.free(frame);
-        taken.map(|counted| counted.bytes())
+        let [entry] = entry;
+        assert!(
+            count == 0 || entry.is_undecided(),
+            "what is taken in a run goes on"
+        );
+        taken.then_some(entry)
+    }
+}
+
+impl Bench {
+    /// Reads frames at a way out from now on.
+    fn go_to(&mut self, port: usize, network: usize) {
+        let (port, network) = (PortIndex::new(port), NetworkIndex::new(network));
+        let place = FlowPlace::new(Direction::ToPort, port, network, 7);
+        self.reading = Reading::new(place, Tpid::Customer, true);
+    }
+
+    /// The counters of rules that a frame of a known flow meets; it is counted.
+    fn met(&mut self, bytes: &[u8]) -> Option<Vec<u32>> {
+        let frame = self.frame(bytes);
+        let found = self
+            .shortcuts
+            .find(&self.reading, (&frame, self.cache.region()));
+        let met = found.map(|found| (found.index, found.verdict.hits().to_vec()));
+        self.cache.free(frame);
+        let (index, hits) = met?;
+        self.shortcuts.count(index, bytes.len());
+        Some(hits)
+    }
+
+    fn settle(&mut self) {
+        self.shortcuts.settle(&Settling {
+            counters: &self.counters,
+            flows: &self.flows,
+            now: NOW,
+        });
+    }
+
+    /// A flow in the flow table whose frames meet this rule.
+    fn flow(&mut self, word: u64, rule: u32) -> (Ticket, Verdict) {
+        let sought = self.flows.seek([word, 2, 3, 4, 5, 6, 7, 8]);
+        let verdict = Verdict::new(true, [rule, 0, 0, 0, 0, 0, 0, 0], 1);
+        let vacancy = self.flows.admit(&sought, GUEST, NOW).expect("room");
+        self.flows
+            .insert(&sought, vacancy, GUEST, &verdict, 60, NOW);
+        let (_, ticket) = self.flows.find(&sought, 60, NOW).expect("entered");
+        (ticket, verdict)
     }
 }
 
@@ -180,20 +258,16 @@ fn a_frame_is_taken_only_where_its_key_is_that_of_the_flow() {
         let mut bench = Bench::new();
         let key = bench.key(&frame);
         bench.insert(&frame, GUEST, None);
-        assert!(bench.take(&frame).is_some(), "{frame:x?}");
+        assert!(bench.take(&frame), "{frame:x?}");
         for bit in 0..frame.len() * 8 {
             let mut other = frame.clone();
             other[bit / 8] ^= 1 << (bit % 8);
             let same = bench.key(&other) == key;
-            assert_eq!(
-                bench.take(&other).is_some(),
-                same,
-                "bit {bit} of {frame:x?}"
-            );
+            assert_eq!(bench.take(&other), same, "bit {bit} of {frame:x?}");
         }
         for length in 0..frame.len() {
             let same = bench.key(&frame[..length]) == key;
-            assert_eq!(bench.take(&frame[..length]).is_some(), same, "{length}");
+            assert_eq!(bench.take(&frame[..length]), same, "{length}");
         }
     }
 }
@@ -210,7 +284,7 @@ fn flows_that_differ_in_one_byte_have_places_of_their_own() {
                 let mut other = frame.clone();
                 other[place] = value;
                 let key = bench.key(&other).expect("an ordinary frame");
-                bench.shortcuts.index(&key)
+                bench.shortcuts.secrets.index(&key)
             })
             .collect();
         indices.sort_unstable();
@@ -236,14 +310,10 @@ fn what_was_counted_is_added_to_rules_and_flow() {
     let (_, ticket) = bench.flows.find(&sought, 60, NOW).expect("entered");
     bench.insert(&frame, GUEST, Some((ticket, verdict)));
     for _ in 0..3 {
-        assert_eq!(bench.take(&frame), Some(frame.len() as u64));
+        assert!(bench.take(&frame));
     }
     let settle = |bench: &mut Bench| {
-        bench.shortcuts.settle(&Settling {
-            counters: &bench.counters,
-            flows: &bench.flows,
-            now: NOW,
-        });
+        bench.settle();
         let hit = bench.counters.hit(9);
         let flow = bench.flows.flows(NOW).next().expect("a flow");
         (hit.frames.get(), hit.bytes.get(), flow.frames)
@@ -253,15 +323,81 @@ fn what_was_counted_is_added_to_rules_and_flow() {
     assert_eq!(settle(&mut bench), (3, bytes, 5), "only once");
 }
 
+#[test]
+fn a_flow_that_is_dropped_is_known_too() {
+    for frame in ordinary() {
+        let mut bench = Bench::new();
+        let mut dropped = Entry::NOTHING;
+        dropped.drop(DropReason::AclFromPort);
+        bench.insert_as(dropped, &frame, GUEST, None);
+        let entry = bench.enter(&frame).expect("known");
+        assert_eq!(entry.verdict(), dropped.verdict());
+    }
+}
+
+/// The same frames have a shortcut at each place where they are asked about.
+#[test]
+fn what_is_known_at_a_way_out_is_of_that_port_and_network() {
+    for frame in ordinary() {
+        let mut bench = Bench::new();
+        let (entering, leaving) = (bench.flow(1, 4), bench.flow(2, 6));
+        bench.insert(&frame, GUEST, Some(entering));
+        assert_eq!(bench.met(&frame), Some(vec![4]));
+        bench.go_to(GUEST.get(), 0);
+        assert_eq!(bench.met(&frame), None, "another direction");
+        bench.insert(&frame, GUEST, Some(leaving));
+        assert_eq!(bench.met(&frame), Some(vec![6]));
+        assert_eq!(bench.met(&frame), Some(vec![6]));
+        bench.go_to(GUEST.get() + 1, 0);
+        assert_eq!(bench.met(&frame), None, "another port");
+        bench.go_to(GUEST.get(), 1);
+        assert_eq!(bench.met(&frame), None, "another network");
+
+        bench.settle();
+        let bytes = frame.len() as u64;
+        let hits = [4, 6].map(|rule| bench.counters.hit(rule));
+        let hits = hits.map(|hit| (hit.frames.get(), hit.bytes.get()));
+        assert_eq!(hits, [(1, bytes), (2, 2 * bytes)]);
+    }
+}
+
+/// A frame of the first flow but with this source port.
+fn with_port(number: u16) -> Vec<u8> {
+    let mut frame = ordinary().swap_remove(0);
+    frame[34..36].copy_from_slice(&number.to_be_bytes());
+    frame
+}
+
+#[test]
+fn flows_of_a_port_drive_each_other_out_now_and_then_and_not_with_every_frame() {
+    let mut bench = Bench::with_flows(1);
+    let flows: Vec<_> = (0..=WAYS as u16).map(with_port).collect();
+    let rounds = 80;
+    let mut changes = 0;
+    for _ in 0..rounds {
+        for flow in &flows {
+            if !bench.take(flow) {
+                bench.insert(flow, GUEST, None);
+                changes += usize::from(bench.take(flow));
+            }
+        }
+    }
+    let expected = rounds / PATIENCE as usize;
+    assert!(
+        changes >= WAYS + expected / 2,
+        "{changes} changes: nobody gives way"
+    );
+    assert!(
+        changes <= WAYS + 2 * expected,
+        "{changes} changes in {rounds} rounds"
+    );
+}
+
 /// A port with ever new flows takes no places from others that have fewer.
 #[test]
 fn a_port_with_many_flows_leaves_others_theirs() {
     let mut bench = Bench::new();
-    let of = |number: u16| {
-        let mut frame = ordinary().swap_remove(0);
-        frame[34..36].copy_from_slice(&number.to_be_bytes());
-        frame
-    };
+    let of = with_port;
     for number in 60_000..60_200 {
         bench.insert(&of(number), PortIndex::new(4), None);
     }
@@ -269,7 +405,7 @@ fn a_port_with_many_flows_leaves_others_theirs() {
         bench.insert(&of(number), GUEST, None);
         bench.take(&of(number));
     }
-    let left = |bench: &mut Bench| (0..100).filter(|it| bench.take(&of(*it)).is_some()).count();
+    let left = |bench: &mut Bench| (0..100).filter(|it| bench.take(&of(*it))).count();
     let before = left(&mut bench);
     assert!(before > 90, "{before} have places");
     for number in 100..60_000 {

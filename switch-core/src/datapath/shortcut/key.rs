@@ -1,0 +1,342 @@
+//! What stands in an ordinary frame, as words that are compared: its [`Key`].
+//!
+//! All that the stages from classifying to access control lists may ask of such a frame is in its
+//! key, with the place where it is asked, so that frames with the same key have the same fate
+//! there. Whether a header lies about a length is asked of each frame.
+
+use std::hint::cold_path;
+
+use crate::{
+    config::policy::{FlowPlace, TO_PORT},
+    limits::SHORTCUTS_PER_WORKER,
+    mem::{Frame, Region},
+    wire::{
+        ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, protocol},
+        parse::{Behind, TAGGED_HEADER_SIZE},
+        vlan::{TAG_SIZE, Tpid},
+    },
+};
+
+/// Words of a key: two of addresses and tag at layer 2, addresses at layer 3, transport and all
+/// else, the place. Of IPv4 only the first five are used.
+pub(super) const WORDS: usize = 8;
+pub(super) const WORDS_IPV4: usize = 5;
+const PLACE: usize = 4;
+
+/// Bytes that a key is read from, whatever their number in the frame: the chunk has them.
+const FRONT: usize = 80;
+type Front = [u8; FRONT];
+
+const _: () = assert!(TAGGED + IPV6_HEADER + TCP_HEADER <= FRONT);
+
+/// Where the IP header is.
+const TAGGED: usize = TAGGED_HEADER_SIZE;
+const UNTAGGED: usize = TAGGED_HEADER_SIZE - TAG_SIZE;
+
+/// Sizes of headers without options.
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const UDP_HEADER: u32 = 8;
+const TCP_HEADER: usize = 20;
+
+/// EtherTypes as they are read here.
+const IPV4: u16 = ETHERTYPE_IPV4.swap_bytes();
+const IPV6: u16 = ETHERTYPE_IPV6.swap_bytes();
+/// Version 4, a header of 20 bytes.
+const PLAIN: u8 = 0x45;
+
+// The word of transport and all else, from the lowest bit on: ports (32 bits), of IPv4 the fragment
+// offset and the flag for more in the order of their bytes (16, none of which a kept key has),
+// where two bits are free, DSCP where no other word has it (8, of which two are free), protocol
+// (8).
+const FRAGMENT: u64 = (0x3fff_u16.swap_bytes() as u64) << 32;
+const IS_TAGGED: u64 = 1 << 38;
+const IS_IPV6: u64 = 1 << 39;
+const IS_DROPPED: u64 = 1 << 48;
+const DSCP: u16 = 0xfc;
+const DSCP_SHIFT: u32 = 48;
+const ECN: u64 = 3;
+const PROTOCOL_SHIFT: u32 = 56;
+/// TCP flags are above a place, of whose number of the configuration 33 bits are left.
+const FLAGS_SHIFT: u32 = 56;
+const PLACE_MASK: u64 = (1 << FLAGS_SHIFT) - 1;
+
+const _: () = assert!(FRAGMENT & (IS_TAGGED | IS_IPV6) == 0);
+const _: () = assert!((FRAGMENT | (DSCP as u64) << DSCP_SHIFT) & IS_DROPPED == 0);
+
+/// The bits of a hash that choose a place: the uppermost, since only they depend on all bits.
+const INDEX_SHIFT: u32 = u64::BITS - SHORTCUTS_PER_WORKER.ilog2();
+const _: () = assert!(SHORTCUTS_PER_WORKER.is_power_of_two());
+
+/// What a frame's fate depends on up to its access control lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key([u64; WORDS]);
+
+/// What begins a key, and is all of it for IPv4.
+pub(super) type Words = [u64; WORDS_IPV4];
+
+impl Key {
+    /// What no frame has.
+    pub(super) const NONE: Self = Self([0; WORDS]);
+
+    const fn ipv4([w0, w1, w2, w3, place]: Words) -> Self {
+        Self([w0, w1, w2, w3, place, 0, 0, 0])
+    }
+
+    /// The key under which a flow is kept whose frames are dropped: no frame has it, so that what
+    /// looks for frames that go on finds none.
+    pub(super) const fn of_dropped(mut self) -> Self {
+        self.0[3] |= IS_DROPPED;
+        self
+    }
+
+    /// Whether a flow that is kept is the one of frames with this key, dropped or not.
+    pub(super) fn is_of(&self, frame: &Self) -> bool {
+        let (own, other) = (&self.0, &frame.0);
+        // First the words that differ most.
+        own[3] & !IS_DROPPED == other[3]
+            && own[2] == other[2]
+            && own[..2] == other[..2]
+            && own[PLACE..] == other[PLACE..]
+    }
+
+    /// One word.
+    #[inline(always)]
+    pub(super) fn word(&self, number: usize) -> u64 {
+        self.0[number]
+    }
+
+    /// Whether frames of IPv4 without a tag that have these words go on; none where they are not of
+    /// this flow.
+    #[inline]
+    pub(super) fn is_of_words(&self, [w0, w1, w2, w3, place]: Words) -> Option<bool> {
+        let own = &self.0;
+        if own[3] & !IS_DROPPED != w3 || own[2] != w2 {
+            return None;
+        }
+        if own[0] != w0 || own[1] != w1 || own[PLACE] != place {
+            return None;
+        }
+        Some(own[3] == w3)
+    }
+}
+
+/// The words of a frame of IPv4 without a tag in the order in which they are compared: first those
+/// that differ most.
+pub(super) const COMPARED: [usize; WORDS_IPV4] = [3, 2, 0, 1, PLACE];
+
+/// Secret odd numbers that choose the places of flows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Secrets([u64; WORDS]);
+
+impl Secrets {
+    /// All flows have the same places.
+    pub(super) const NONE: Self = Self([0; WORDS]);
+
+    pub(super) fn new(numbers: [u64; WORDS]) -> Self {
+        Self(numbers.map(|number| number | 1))
+    }
+
+    /// The first place of a flow of IPv4 without a tag: a sum of products with secret odd numbers
+    /// (multilinear hashing), of which the uppermost bits decide. Flows that share their addresses
+    /// at layer 3 and their ports are rare, so those at layer 2 have no product of their own.
+    #[inline(always)]
+    pub(super) fn index_of_words(&self, [w0, w1, w2, w3, _]: Words) -> usize {
+        let rest = w3.wrapping_add(w0).wrapping_add(w1);
+        let [s0, s1, ..] = self.0;
+        let hash = w2.wrapping_mul(s0).wrapping_add(rest.wrapping_mul(s1));
+        (hash >> INDEX_SHIFT) as usize
+    }
+
+    /// The first place of any flow: by all words but that of the place, of which only the direction
+    /// matters, so that a flow that is kept at both its ends does not get in its own way.
+    pub(super) fn index(&self, key: &Key) -> usize {
+        let [words @ .., _, _, _] = key.0;
+        let index = if words[3] & (IS_TAGGED | IS_IPV6) == 0 {
+            self.index_of_words(words)
+        } else {
+            let products = key.0.iter().zip(self.0).enumerate();
+            let products = products.filter(|(word, _)| *word != PLACE);
+            let hash = products.fold(0_u64, |sum, (_, (word, secret))| {
+                sum.wrapping_add(word.wrapping_mul(secret))
+            });
+            (hash >> INDEX_SHIFT) as usize
+        };
+        match key.0[PLACE] & TO_PORT {
+            0 => index,
+            _ => index ^ (SHORTCUTS_PER_WORKER / 2),
+        }
+    }
+}
+
+/// Whether words are those of a packet of IPv4 without a tag that is whole and has no options.
+pub(super) fn are_ordinary([_, w1, _, w3, _]: Words) -> bool {
+    let [_, _, _, _, ethertype @ .., first, _] = w1.to_le_bytes();
+    u16::from_le_bytes(ethertype) == IPV4 && first == PLAIN && w3 & FRAGMENT == 0
+}
+
+/// What the keys of frames at a place have in common.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::datapath) struct Reading {
+    place: u64,
+    tpid: Tpid,
+    /// Which of the TCP flags rules ask for.
+    tcp_flags: u64,
+}
+
+impl Reading {
+    /// For frames at this place that may have this tag. Where they come in, the network follows
+    /// from port and tag.
+    pub(in crate::datapath) fn new(place: FlowPlace, tpid: Tpid, asks_tcp_flags: bool) -> Self {
+        Self {
+            place: place.to_word() & PLACE_MASK,
+            tpid,
+            tcp_flags: if asks_tcp_flags { 0xff } else { 0 },
+        }
+    }
+
+    /// The key of a frame; none where it is not an ordinary one.
+    pub(super) fn key(&self, region: &Region, frame: &Frame) -> Option<Key> {
+        let front: &Front = region.front_of_one(frame)?;
+        let behind = Behind::addresses_of(front.first_chunk()?);
+        if behind.is_tag_of(self.tpid) {
+            self.key_at::<TAGGED>(front, frame.size() as u32)
+        } else {
+            self.key_at::<UNTAGGED>(front, frame.size() as u32)
+        }
+    }
+
+    /// The same, with the IP header at `L3`.
+    fn key_at<const L3: usize>(&self, front: &Front, size: u32) -> Option<Key> {
+        match u16_at(front, L3 - 2) {
+            IPV4 if front[L3] == PLAIN => {
+                let words = self.ipv4::<L3>(front, size)?;
+                (words[3] & FRAGMENT == 0).then(|| Key::ipv4(words))
+            }
+            IPV6 if front[L3] >> 4 == 6 => self.ipv6::<L3>(front, size),
+            _ => None,
+        }
+    }
+
+    /// The words of a frame if it is one of IPv4 without a tag; else none, or words that no key
+    /// has. What tells whether it is, has no options and is no fragment stands in them, and so need
+    /// not be asked of a frame whose words are those of a key.
+    #[inline(always)]
+    pub(super) fn ipv4_untagged(&self, region: &Region, frame: &Frame) -> Option<Words> {
+        self.ipv4::<UNTAGGED>(region.front_of_one(frame)?, frame.size() as u32)
+    }
+
+    #[inline(always)]
+    fn ipv4<const L3: usize>(&self, front: &Front, size: u32) -> Option<Words> {
+        let total = number_at(front, L3 + 2);
+        if total + L3 as u32 > size {
+            cold_path();
+            return None;
+        }
+        let header = IPV4_HEADER as u32;
+        let kind = front[L3 + 9];
+        let (ports, flags) = self.transport(front, L3 + IPV4_HEADER, kind, (header, total))?;
+        let rest = u64_at(front, L3 + 2) & (FRAGMENT | 0xff << PROTOCOL_SHIFT) | ports;
+        let (w1, w3) = if L3 == UNTAGGED {
+            // Behind the source address: EtherType, version, header size and DSCP.
+            (u64_at(front, 8) & !(ECN << 56), rest)
+        } else {
+            let dscp = u64::from(u16::from(front[L3 + 1]) & DSCP) << DSCP_SHIFT;
+            (u64_at(front, 8), rest | dscp | IS_TAGGED)
+        };
+        let (w0, w2) = (u64_at(front, 0), u64_at(front, L3 + 12));
+        Some([w0, w1, w2, w3, self.place | flags])
+    }
+
+    /// The key of a frame of IPv6.
+    fn ipv6<const L3: usize>(&self, front: &Front, size: u32) -> Option<Key> {
+        let payload = number_at(front, L3 + 4);
+        if payload + (L3 + IPV6_HEADER) as u32 > size {
+            return None;
+        }
+        let kind = front[L3 + 6];
+        let (ports, flags) = self.transport(front, L3 + IPV6_HEADER, kind, (0, payload))?;
+        let class = u16::from_be_bytes(bytes_at(front, L3)) >> 4;
+        let (w1, tagged) = match L3 {
+            TAGGED => (u64_at(front, 8), IS_TAGGED),
+            _ => (u32_at(front, 8).into(), 0),
+        };
+        let w3 = ports
+            | IS_IPV6
+            | tagged
+            | u64::from(class & DSCP) << DSCP_SHIFT
+            | u64::from(kind) << PROTOCOL_SHIFT;
+        let [w2, w5, w6, w7] = [8, 16, 24, 32].map(|at| u64_at(front, L3 + at));
+        let (w0, place) = (u64_at(front, 0), self.place | flags);
+        Some(Key([w0, w1, w2, w3, place, w5, w6, w7]))
+    }
+
+    /// Ports and flags, with what `Transport::parse` asks of the header at `at`, which is `before`
+    /// bytes into the `total` of the packet.
+    ///
+    /// A datagram that is shorter than the packet that it is in is a correct one, and so rare that
+    /// it has no key: to ask for the same length is one comparison instead of two.
+    #[inline(always)]
+    fn transport(
+        &self,
+        front: &Front,
+        at: usize,
+        kind: u8,
+        (before, total): (u32, u32),
+    ) -> Option<(u64, u64)> {
+        let ports = u64::from(u32_at(front, at));
+        if kind == protocol::UDP {
+            // A branch each: to put both answers together would cost more.
+            if number_at(front, at + 4) + before != total {
+                cold_path();
+                return None;
+            }
+            if total < UDP_HEADER + before {
+                cold_path();
+                return None;
+            }
+            Some((ports, 0))
+        } else if kind == protocol::TCP {
+            let header = u32::from(front[at + 12] >> 4) * 4;
+            if header < TCP_HEADER as u32 {
+                cold_path();
+                return None;
+            }
+            if header + before > total {
+                cold_path();
+                return None;
+            }
+            let flags = u64::from(front[at + 13]) & self.tcp_flags;
+            Some((ports, flags << FLAGS_SHIFT))
+        } else {
+            cold_path();
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn bytes_at<const N: usize>(front: &Front, at: usize) -> [u8; N] {
+    *front[at..].first_chunk().expect("at a constant place")
+}
+
+#[inline(always)]
+fn u16_at(front: &Front, at: usize) -> u16 {
+    u16::from_le_bytes(bytes_at(front, at))
+}
+
+#[inline(always)]
+fn u32_at(front: &Front, at: usize) -> u32 {
+    u32::from_le_bytes(bytes_at(front, at))
+}
+
+#[inline(always)]
+fn u64_at(front: &Front, at: usize) -> u64 {
+    u64::from_le_bytes(bytes_at(front, at))
+}
+
+/// A number in network byte order.
+#[inline(always)]
+fn number_at(front: &Front, at: usize) -> u32 {
+    u16::from_be_bytes(bytes_at(front, at)).into()
+}
