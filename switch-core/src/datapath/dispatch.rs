@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::{
     Context, Decision, Entry, Outbox, Received, acts,
     exit::{Exit, Exits},
-    may_pass, policy, qos,
+    leave, may_pass, qos,
     rewrite::rewrite,
     shortcut::Shortcuts,
 };
@@ -188,9 +188,9 @@ impl Egress<'_> {
         let context = received.context;
         let network = entry.network();
         let shortcuts = self.shortcuts.as_deref_mut();
-        policy::leave(received, (frame, region), network, exit, shortcuts)?;
+        leave::leave(received, (frame, region), network, exit, shortcuts)?;
         let mut mark = qos::mark_of(self.marks, position, entry);
-        let place = policy::way_out(context, exit.port, network);
+        let place = leave::way_out(context, exit.port, network);
         let shortcuts = self.shortcuts.as_deref();
         let size = frame.size();
         let met = acts::met(received, place, (frame, region), entry, shortcuts);

@@ -13,6 +13,7 @@ pub mod dry_run;
 mod entry;
 mod exit;
 mod learn;
+mod leave;
 mod outbox;
 mod policy;
 mod qos;

@@ -1,5 +1,5 @@
-//! Stages 3 and 4, and 9 on the way out: may this frame come from its port, and pass the access
-//! control lists of port and network?
+//! Stages 3 and 4: may this frame come from its port, and pass the access control lists of port and
+//! network? The lists at its way out are asked the same way, in [`leave`](super::leave).
 //!
 //! Only frames of ports with security, lists or policers come here. What a frame carries is read
 //! where somebody asks for it; a packet that cannot be read passes no list. What was said about a
@@ -8,8 +8,7 @@
 
 use super::{
     Context, Entry, Received, classify,
-    exit::Exit,
-    shortcut::{Counted, Found, Owner, Reading, Settling, Shortcuts},
+    shortcut::{Counted, Owner, Reading, Settling, Shortcuts},
 };
 use crate::{
     acl::{
@@ -33,10 +32,10 @@ use crate::{
 
 /// What a list, or the flow table in its place, has said.
 #[derive(Clone, Copy, Debug)]
-struct Said {
-    allowed: Result<(), DropReason>,
+pub(super) struct Said {
+    pub(super) allowed: Result<(), DropReason>,
     /// Frames like this one may take a shortcut; and the flow, where there is a list.
-    shortcut: Option<Option<(Ticket, flow::Verdict)>>,
+    pub(super) shortcut: Option<Option<(Ticket, flow::Verdict)>>,
 }
 
 impl Said {
@@ -157,12 +156,6 @@ pub(super) fn way_in(received: &Received<'_>) -> FlowPlace {
     )
 }
 
-/// The place where frames of a network leave.
-pub(super) fn way_out(context: &Context<'_>, port: PortIndex, network: NetworkIndex) -> FlowPlace {
-    let generation = context.snapshot.policy_generation;
-    FlowPlace::new(Direction::ToPort, port, network, generation)
-}
-
 /// How frames are read at a place that came from a port with these rules.
 pub(super) fn reading(context: &Context<'_>, place: FlowPlace, rules: &PortRules) -> Reading {
     let policy = context.snapshot.rules.policy.as_deref();
@@ -171,7 +164,7 @@ pub(super) fn reading(context: &Context<'_>, place: FlowPlace, rules: &PortRules
 }
 
 /// Keeps what has become of a frame for others of its flow, given the sender and the flow.
-fn insert(
+pub(super) fn insert(
     context: &Context<'_>,
     shortcuts: &mut Shortcuts,
     reading: &Reading,
@@ -308,58 +301,6 @@ impl Gate<'_> {
     }
 }
 
-/// Whether a frame may leave by a port; it is still as it came in.
-///
-/// # Errors
-/// When it may not.
-pub(super) fn leave(
-    received: &Received<'_>,
-    (frame, region): (&Frame, &Region),
-    network: NetworkIndex,
-    exit: Exit,
-    mut shortcuts: Option<&mut Shortcuts>,
-) -> Result<(), DropReason> {
-    let context = received.context;
-    let Some(policy) = context.snapshot.rules.policy.as_deref() else {
-        return Ok(());
-    };
-    let pair = policy.pair(Direction::ToPort, exit.port, network);
-    if pair.is_empty() {
-        return Ok(());
-    }
-    let reason = DropReason::AclToPort;
-    let (head, size) = (region.head(frame), frame.size());
-    let place = way_out(context, exit.port, network);
-    let reading = reading(context, place, received.rules);
-    if let Some(shortcuts) = &mut shortcuts
-        && let Some(Found { index, verdict }) = shortcuts.find(&reading, (frame, region))
-    {
-        let said = verdict.allowed.then_some(()).ok_or(reason);
-        shortcuts.count(index, size);
-        return said;
-    }
-    let header = Layer2::parse(head).map_err(|_| DropReason::Truncated)?;
-    let packet = Packet::of_frame(&header, head, size).map_err(|_| DropReason::Malformed)?;
-    let asked = Asked {
-        fields: Packed::new(network, &header, &packet),
-        size,
-        sender: received.ingress,
-    };
-    let said = pass(context, &pair, place, &asked, reason);
-    if let (Some(shortcuts), Some(flow)) = (shortcuts, said.shortcut) {
-        let owner = (received.ingress, flow);
-        insert(
-            context,
-            shortcuts,
-            &reading,
-            (frame, region),
-            &Entry::NOTHING,
-            owner,
-        );
-    }
-    said.allowed
-}
-
 /// Why a frame is dropped that may not come from its port at all.
 fn reason_of(refused: Refused) -> DropReason {
     match refused {
@@ -373,14 +314,14 @@ fn reason_of(refused: Refused) -> DropReason {
 }
 
 /// What lists are asked about.
-struct Asked {
-    fields: Packed,
-    size: usize,
-    sender: PortIndex,
+pub(super) struct Asked {
+    pub(super) fields: Packed,
+    pub(super) size: usize,
+    pub(super) sender: PortIndex,
 }
 
 /// Lets the lists of a place decide about a frame, or the flow table, which has asked them before.
-fn pass(
+pub(super) fn pass(
     context: &Context<'_>,
     pair: &Pair<'_>,
     place: FlowPlace,

@@ -143,6 +143,7 @@ const BANNED: &[Banned] = &[
             "switch-core/src/wire/",
             "switch-core/src/acl/",
             "switch-core/src/datapath/acts.rs",
+            "switch-core/src/datapath/leave.rs",
             "switch-core/src/datapath/policy.rs",
             "switch-core/src/datapath/shortcut/tests.rs",
         ],
