@@ -42,6 +42,8 @@ pub struct Prefix {
 /// Conditions; an empty list is none.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// Whatever else changes, the rule stays the same one.
+    name: Option<String>,
     action: Action,
     /// Address and mask.
     source_mac: Option<(Address, Address)>,
@@ -57,7 +59,9 @@ pub struct Rule {
     tcp_flags: Option<(u8, u8)>,
     dscp: Option<u8>,
     fragment: Option<&'static str>,
-    acts: Acts,
+    pub acts: Acts,
+    /// The policer that measures what meets it, by buckets of the rule's own.
+    pub police: Option<usize>,
 }
 
 /// What rules do with a frame besides.
@@ -83,10 +87,16 @@ const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"
 const PORTS: [u16; 5] = [22, 53, 80, 443, 8080];
 const PROTOCOLS: [u8; 8] = [6, 6, 17, 17, 1, 58, 132, 47];
 
-/// Gives rules other lists, and ports and networks other attachments.
+/// Gives rules other lists, or some other rules in the lists that they have, and ports and networks
+/// other attachments.
 pub fn decorate(rng: &mut Rng, rules: &mut Rules) {
-    let count = rng.below(4);
-    rules.acls = (0..count).map(|_| acl(rng)).collect();
+    if rules.acls.is_empty() || rng.chance(50) {
+        let count = rng.below(4);
+        rules.acls = (0..count).map(|_| acl(rng)).collect();
+    } else {
+        rules.acls.iter_mut().for_each(|acl| edit(rng, acl));
+    }
+    let count = rules.acls.len();
     let mut attach = || {
         let mut one = || rng.chance(40).then(|| rng.choose(0..count)).flatten();
         Attached {
@@ -121,10 +131,108 @@ fn acl(rng: &mut Rng) -> Acl {
             rule.action = Action::Deny;
         }
     }
-    Acl {
+    let mut acl = Acl {
         default_allows: !open && rng.chance(60),
         rules,
+    };
+    name_rules(rng, &mut acl);
+    acl
+}
+
+impl Acl {
+    /// What tells the rules of a list from others, whatever comes before and behind them: the name,
+    /// or what a rule says and how many before it say the same.
+    pub fn identities(&self) -> Vec<String> {
+        let mut said: Vec<String> = Vec::new();
+        let identity = |rule: &Rule| {
+            if let Some(name) = &rule.name {
+                return format!("@{name}");
+            }
+            let mut text = String::new();
+            rule.render(&mut text);
+            let before = said.iter().filter(|other| **other == text).count();
+            said.push(text.clone());
+            format!("{text}{before}")
+        };
+        self.rules.iter().map(identity).collect()
     }
+}
+
+/// Changes a list as people do: a rule comes, goes, or says something else under its name.
+fn edit(rng: &mut Rng, acl: &mut Acl) {
+    for _ in 0..rng.below(3) {
+        let counting = acl.rules.iter().filter(|it| it.action == Action::Count);
+        let new = rule(rng);
+        let full = counting.count() >= 16 && new.action == Action::Count;
+        let at = rng.choose(0..acl.rules.len());
+        match (rng.below(3), at) {
+            _ if full => {}
+            (0, _) | (_, None) => acl.rules.insert(rng.range(0, acl.rules.len()), new),
+            (1, Some(at)) => drop(acl.rules.remove(at)),
+            (_, Some(at)) => {
+                let name = acl.rules[at].name.take();
+                acl.rules[at] = Rule { name, ..new };
+            }
+        }
+    }
+    name_rules(rng, acl);
+}
+
+/// Gives rules names that no other of their list has.
+fn name_rules(rng: &mut Rng, acl: &mut Acl) {
+    for at in 0..acl.rules.len() {
+        let name = format!("rule-{}", rng.below(100));
+        let taken = |rule: &Rule| rule.name.as_ref() == Some(&name);
+        let free = !acl.rules.iter().any(taken);
+        if acl.rules[at].name.is_none() && free && rng.chance(10) {
+            acl.rules[at].name = Some(name);
+        }
+    }
+}
+
+/// Lets some rules police what meets them, in lists that are attached one way only: where a list is
+/// attached both ways, its rules measure a burst that comes in before any of it leaves, and what is
+/// a burst is the engine's own affair.
+pub fn police(rng: &mut Rng, rules: &mut Rules) {
+    let policers = rules.policers.len();
+    for list in 0..rules.acls.len() {
+        let may = attach_one_way(rng, rules, list);
+        for rule in &mut rules.acls[list].rules {
+            let stays = rule.police.is_some_and(|policer| policer < policers) && rng.chance(70);
+            if !may || rule.action == Action::Deny {
+                rule.police = None;
+            } else if !stays {
+                rule.police = rng.choose(0..policers).filter(|_| rng.chance(35));
+            }
+        }
+    }
+}
+
+/// Takes a list that is attached both ways off one of them, or leaves it as it is; whether it is
+/// attached one way at most.
+fn attach_one_way(rng: &mut Rng, rules: &mut Rules, list: usize) -> bool {
+    let ports = rules.ports.values_mut().map(|port| &mut port.acls);
+    let networks = rules.networks.values_mut();
+    let mut all: Vec<&mut Attached> = ports
+        .chain(networks.map(|network| &mut network.acls))
+        .collect();
+    let comes_in = all.iter().any(|acls| acls.from_port == Some(list));
+    let goes_out = all.iter().any(|acls| acls.to_port == Some(list));
+    if !(comes_in && goes_out) {
+        return true;
+    }
+    if rng.chance(30) {
+        return false;
+    }
+    let stays_in = rng.chance(50);
+    for acls in &mut all {
+        let gone = match stays_in {
+            true => &mut acls.to_port,
+            false => &mut acls.from_port,
+        };
+        *gone = gone.filter(|other| *other != list);
+    }
+    true
 }
 
 fn rule(rng: &mut Rng) -> Rule {
@@ -327,6 +435,7 @@ impl Rule {
     /// A rule that every frame meets.
     fn new(action: Action) -> Self {
         Self {
+            name: None,
             action,
             source_mac: None,
             ethertype: None,
@@ -341,6 +450,7 @@ impl Rule {
             dscp: None,
             fragment: None,
             acts: Acts::default(),
+            police: None,
         }
     }
 
@@ -367,6 +477,9 @@ impl Rule {
             Action::Count => "count",
         };
         let _ = write!(text, "[[acl.rule]]\naction = \"{action}\"\n");
+        if let Some(name) = &self.name {
+            let _ = writeln!(text, "name = \"{name}\"");
+        }
         if let Some((address, mask)) = self.source_mac {
             let (address, mask) = (mac_text(address), mac_text(mask));
             let _ = writeln!(text, "source_mac = \"{address}/{mask}\"");
@@ -421,6 +534,9 @@ impl Rule {
             if let Some(number) = number {
                 let _ = writeln!(text, "{key} = {number}");
             }
+        }
+        if let Some(policer) = self.police {
+            let _ = writeln!(text, "police = \"policer-{policer}\"");
         }
     }
 }
@@ -736,22 +852,28 @@ impl Rule {
     }
 }
 
-/// What the rules do besides that a frame meets which all lists allow.
-pub fn acts(acls: &[&Acl], bytes: &[u8], wrong: Option<Wrong>) -> Acts {
+/// The rules that a frame meets which all of these lists allow, by list and position.
+pub fn met(
+    acls: &[Acl],
+    lists: &[usize],
+    bytes: &[u8],
+    wrong: Option<Wrong>,
+) -> Vec<(usize, usize)> {
+    let mut met = Vec::new();
     let Ok(packet) = read(bytes) else {
-        return Acts::default();
+        return met;
     };
-    let of_list = |acl: &&Acl| {
-        let mut acts = Acts::default();
-        for rule in acl.rules.iter().filter(|rule| rule.is_met(&packet, wrong)) {
-            acts = acts.then(rule.acts);
-            if rule.action != Action::Count {
-                break;
+    for list in lists {
+        for (position, rule) in acls[*list].rules.iter().enumerate() {
+            if rule.is_met(&packet, wrong) {
+                met.push((*list, position));
+                if rule.action != Action::Count {
+                    break;
+                }
             }
         }
-        acts
-    };
-    acls.iter().map(of_list).fold(Acts::default(), Acts::then)
+    }
+    met
 }
 
 /// What lists say about a frame: none, if it is malformed.

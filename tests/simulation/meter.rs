@@ -200,6 +200,9 @@ impl Bucket {
     }
 }
 
+/// Frames and bytes of each colour.
+pub type Counted = [(u64, u64); 3];
+
 /// A policer at work.
 #[derive(Clone, Debug)]
 struct Meter {
@@ -207,6 +210,7 @@ struct Meter {
     seen: u64,
     first: Bucket,
     second: Bucket,
+    counted: Counted,
 }
 
 impl Meter {
@@ -221,6 +225,7 @@ impl Meter {
             seen: now,
             first: Bucket::full(rules.limit.1),
             second: Bucket::full(second),
+            counted: Counted::default(),
         }
     }
 
@@ -262,7 +267,11 @@ impl Meter {
     /// The colour that a frame goes on with; none: it is dropped.
     fn police(&mut self, now: u64, bytes: usize, came: u8, wrong: Option<Wrong>) -> Option<u8> {
         let [exceed, violate] = self.rules.actions();
-        let action = match (self.measure(now, bytes, came, wrong), self.rules.kind) {
+        let colour = self.measure(now, bytes, came, wrong);
+        let (frames, sum) = &mut self.counted[usize::from(colour)];
+        *frames += 1;
+        *sum += bytes as u64;
+        let action = match (colour, self.rules.kind) {
             (0, _) => return Some(came),
             (_, Kind::Plain) | (1, _) => exceed,
             _ => violate,
@@ -282,6 +291,8 @@ pub enum Place {
     ToPort(usize),
     FromNetwork(usize),
     ToNetwork(usize),
+    /// A rule, by its list and its position there, wherever the list is attached.
+    Rule(usize, usize),
 }
 
 /// All that is measured, with the names of its owners.
@@ -326,9 +337,8 @@ impl Meters {
         let mut enter = |place: Place, name: &String, policer: Option<usize>| {
             let Some(index) = policer else { return };
             let rules = rules.policers[index];
-            let old = before.policers.get(&place);
-            let same = old.filter(|(owner, number, meter)| {
-                keeps && owner == name && *number == index && meter.rules.does_as(rules)
+            let same = before.of(place, name).filter(|(_, number, meter)| {
+                keeps && *number == index && meter.rules.does_as(rules)
             });
             let meter = same.map_or_else(|| Meter::new(rules, now), |(.., old)| old.clone());
             self.policers.insert(place, (name.clone(), index, meter));
@@ -341,6 +351,16 @@ impl Meters {
             let policed = network.policed;
             enter(Place::FromNetwork(*index), &network.name, policed.from_port);
             enter(Place::ToNetwork(*index), &network.name, policed.to_port);
+        }
+        for (list, acl) in rules.acls.iter().enumerate() {
+            let identities = acl.identities().into_iter().zip(&acl.rules);
+            for (position, (identity, rule)) in identities.enumerate() {
+                let name = match wrong {
+                    Some(Wrong::RulesKeepPositions) => format!("{position}"),
+                    _ => format!("acl-{list} {identity}"),
+                };
+                enter(Place::Rule(list, position), &name, rule.police);
+            }
         }
         for (index, port) in &rules.ports {
             let limits = limits(port);
@@ -356,10 +376,35 @@ impl Meters {
         }
     }
 
+    /// What was counted at each place.
+    pub fn counted(&mut self) -> impl Iterator<Item = (Place, &mut Counted)> {
+        let all = self.policers.iter_mut();
+        all.map(|(place, (.., meter))| (*place, &mut meter.counted))
+    }
+
+    /// What was at work for an owner at a place. A rule may have another place than before.
+    fn of(&self, place: Place, owner: &str) -> Option<&(String, usize, Meter)> {
+        let is_rule = |place: &Place| matches!(place, Place::Rule(..));
+        let mut all = self.policers.iter();
+        let same = |(other, (name, ..)): &(&Place, &(String, usize, Meter))| {
+            name == owner && (**other == place || is_rule(&place) && is_rule(other))
+        };
+        all.find(same).map(|(_, policer)| policer)
+    }
+
+    /// The first rule with the same policer as the rule at this place.
+    fn first_alike(&self, place: Place) -> Place {
+        let is_rule = |place: &Place| matches!(place, Place::Rule(..));
+        let number = |place: &Place| self.policers.get(place).map(|(_, number, _)| *number);
+        let alike = |other: &&Place| is_rule(other) && number(other) == number(&place);
+        let first = self.policers.keys().find(alike);
+        first.copied().filter(|_| is_rule(&place)).unwrap_or(place)
+    }
+
     /// Whether a frame goes on from these places, in their order, and with which colour.
     pub fn police(
         &mut self,
-        places: [Place; 2],
+        places: impl IntoIterator<Item = Place>,
         now: u64,
         bytes: usize,
         mut colour: u8,
@@ -369,6 +414,10 @@ impl Meters {
             return Some(colour);
         }
         for place in places {
+            let place = match wrong {
+                Some(Wrong::RulesShareBuckets) => self.first_alike(place),
+                _ => place,
+            };
             if let Some((.., meter)) = self.policers.get_mut(&place) {
                 colour = meter.police(now, bytes, colour, wrong)?;
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use switch_core::{config::snapshot::Role, counters::DropReason, limits::MAX_FRAME_SIZE};
 
 use super::{
-    acl::{self, Acts, Attached},
+    acl::{self, Acl, Acts, Attached},
     classes,
     meter::{Meters, Place},
     rules::{Accept, Address, Membership, Port, Rules, Static},
@@ -59,6 +59,33 @@ pub struct Reference {
     pub wrong: Option<Wrong>,
 }
 
+/// What the rules do with a frame that the lists of a place let pass.
+#[derive(Clone, Debug, Default)]
+struct Passed {
+    acts: Acts,
+    /// Those that measure it.
+    measuring: Vec<Place>,
+}
+
+impl Passed {
+    /// By rules of these lists, in the order in which they are met.
+    fn by(acls: &[Acl], met: &[(usize, usize)]) -> Self {
+        let rules = met
+            .iter()
+            .map(|(list, position)| &acls[*list].rules[*position]);
+        let measuring = met.iter().zip(rules.clone());
+        let measuring = measuring.filter(|(_, rule)| rule.police.is_some());
+        Self {
+            acts: rules
+                .map(|rule| rule.acts)
+                .fold(Acts::default(), Acts::then),
+            measuring: measuring
+                .map(|((list, position), _)| Place::Rule(*list, *position))
+                .collect(),
+        }
+    }
+}
+
 /// A frame taken apart.
 struct Frame<'a> {
     bytes: &'a [u8],
@@ -72,8 +99,8 @@ struct Frame<'a> {
     colour: u8,
     /// The traffic class, as the port believes it.
     class: u8,
-    /// What rules say of it where it comes in.
-    acts: Acts,
+    /// What rules do with it where it comes in.
+    passed: Passed,
 }
 
 fn is_tpid(ethertype: u16) -> bool {
@@ -95,7 +122,7 @@ fn parse(bytes: &[u8]) -> Result<Frame<'_>, DropReason> {
         further_tag: false,
         colour: 0,
         class: 1,
-        acts: Acts::default(),
+        passed: Passed::default(),
     };
     if is_tpid(ethertype) {
         let tci = word(14).ok_or(DropReason::Truncated)?;
@@ -149,9 +176,9 @@ impl Reference {
         let classified = classified.and_then(|(network, frame)| {
             // Drop eligible, says the tag: yellow.
             let came = u8::from(frame.tag.is_some_and(|(_, tci)| tci & 0x1000 != 0));
-            let places = [Place::FromPort(ingress), Place::FromNetwork(network)];
-            let (now, wrong) = (self.now, self.wrong);
-            let policed = self.meters.police(places, now, bytes.len(), came, wrong);
+            let rules = frame.passed.measuring.clone();
+            let owners = [Place::FromPort(ingress), Place::FromNetwork(network)];
+            let policed = self.police(rules, owners, bytes.len(), came);
             let colour = policed.ok_or(DropReason::PolicedFromPort)?;
             Ok((network, Frame { colour, ..frame }))
         });
@@ -200,7 +227,7 @@ impl Reference {
             port.security.check(bytes, self.wrong)?;
         }
         if !self.is(Wrong::DeniedTeaches) {
-            frame.acts = self.pass(ingress, network, bytes, false)?;
+            frame.passed = self.pass(ingress, network, bytes, false)?;
         }
         Ok((network, frame))
     }
@@ -212,9 +239,9 @@ impl Reference {
         network: usize,
         bytes: &[u8],
         out: bool,
-    ) -> Result<Acts, DropReason> {
+    ) -> Result<Passed, DropReason> {
         if self.is(Wrong::ListsIgnored) {
-            return Ok(Acts::default());
+            return Ok(Passed::default());
         }
         let of_network = self.rules.networks[&network].acls;
         let of_port = self.rules.ports[&port].acls;
@@ -228,18 +255,40 @@ impl Reference {
             true => [of_network.to_port, of_port.to_port],
             false => [of_port.from_port, of_network.from_port],
         };
-        let lists = lists.into_iter().flatten();
-        let acls: Vec<_> = lists.map(|list| &self.rules.acls[list]).collect();
+        let lists: Vec<usize> = lists.into_iter().flatten().collect();
+        let all = &self.rules.acls;
+        let acls: Vec<_> = lists.iter().map(|list| &all[*list]).collect();
         if acls.is_empty() {
-            return Ok(Acts::default());
+            return Ok(Passed::default());
         }
         match (acl::allows(&acls, bytes, self.wrong), out) {
             (None, _) => Err(DropReason::Malformed),
-            (Some(true), _) if self.is(Wrong::RulesOnlyAllow) => Ok(Acts::default()),
-            (Some(true), _) => Ok(acl::acts(&acls, bytes, self.wrong)),
+            (Some(true), _) if self.is(Wrong::RulesOnlyAllow) => Ok(Passed::default()),
+            (Some(true), _) => {
+                let met = acl::met(all, &lists, bytes, self.wrong);
+                Ok(Passed::by(all, &met))
+            }
             (Some(false), true) => Err(DropReason::AclToPort),
             (Some(false), false) => Err(DropReason::AclFromPort),
         }
+    }
+
+    /// The colour that a frame of so many bytes goes on with, after the rules that it has met and
+    /// the port and the network that it is of; none: it is dropped.
+    fn police(
+        &mut self,
+        rules: Vec<Place>,
+        owners: [Place; 2],
+        bytes: usize,
+        came: u8,
+    ) -> Option<u8> {
+        let (now, wrong) = (self.now, self.wrong);
+        let places: Vec<Place> = match wrong {
+            Some(Wrong::RulePolicersIgnored) => owners.into(),
+            Some(Wrong::RulePolicersLast) => owners.into_iter().chain(rules).collect(),
+            _ => rules.into_iter().chain(owners).collect(),
+        };
+        self.meters.police(places, now, bytes, came, wrong)
     }
 
     fn classify_vlan(&self, port: &Port, frame: &Frame<'_>) -> Result<usize, DropReason> {
@@ -447,16 +496,12 @@ impl Reference {
     }
 
     fn send(&mut self, network: usize, frame: &Frame<'_>, port: usize) {
-        let (mut bytes, class) = match self.retag(network, frame, port) {
+        let (mut bytes, class, rules) = match self.retag(network, frame, port) {
             Ok(sent) => sent,
             Err(reason) => return self.count_drop(port, reason),
         };
-        let places = [Place::ToNetwork(network), Place::ToPort(port)];
-        let (now, wrong) = (self.now, self.wrong);
-        let policed = self
-            .meters
-            .police(places, now, bytes.len(), frame.colour, wrong);
-        let Some(colour) = policed else {
+        let owners = [Place::ToNetwork(network), Place::ToPort(port)];
+        let Some(colour) = self.police(rules, owners, bytes.len(), frame.colour) else {
             return self.count_drop(port, DropReason::PolicedToPort);
         };
         let tagged = egress(&self.rules, &self.rules.ports[&port], network).flatten();
@@ -476,17 +521,18 @@ impl Reference {
         self.sent.push((port, queue, bytes));
     }
 
-    /// The frame as it leaves by a port that is a member of the network, and its class there.
+    /// The frame as it leaves by a port that is a member of the network, its class there, and the
+    /// rules that measure it there.
     fn retag(
         &self,
         network: usize,
         frame: &Frame<'_>,
         port: usize,
-    ) -> Result<(Vec<u8>, u8), DropReason> {
+    ) -> Result<(Vec<u8>, u8, Vec<Place>), DropReason> {
         let link = self.links.get(&port).filter(|link| link.up);
         let mtu = link.ok_or(DropReason::PortDown)?.mtu as usize;
-        let acts = self.pass(port, network, frame.bytes, true)?;
-        let acts = frame.acts.then(acts);
+        let passed = self.pass(port, network, frame.bytes, true)?;
+        let acts = frame.passed.acts.then(passed.acts);
         let class = acts.class.unwrap_or(frame.class);
         let rules = &self.rules.ports[&port];
         let tag = egress(&self.rules, rules, network).ok_or(DropReason::NoDestination)?;
@@ -518,7 +564,7 @@ impl Reference {
         if !self.is(Wrong::MarksForgotten) {
             classes::mark(&self.rules, rules, class, acts, &mut bytes, self.wrong);
         }
-        Ok((bytes, class))
+        Ok((bytes, class, passed.measuring))
     }
 }
 

@@ -11,12 +11,14 @@ use switch_core::{
     limits::{MAX_FRAME_SIZE, NetworkIndex, PortIndex},
     mem::HugePages,
     port::{Queue, SimQueue, SimWire},
+    qos::meter::Colour,
     table::fdb::{AddStaticError, Filter, Kind},
     wire::ethernet::Mac,
 };
 
 use super::{
     frames::stamp_of,
+    meter::{Counted, Place},
     reference::{Link, Reference, Totals},
     rules::{Address, Rules, Static},
     wrong::Wrong,
@@ -519,9 +521,19 @@ impl Switch {
                 same(&format!("counters of port {port}"), real, expected)?;
             }
         }
+        self.check_policers()?;
         self.check_floods()?;
         self.check_entries()?;
         self.check_sums()
+    }
+
+    /// What every policer has measured, whether it let frames pass or not.
+    fn check_policers(&mut self) -> Result<(), Difference> {
+        let rules = self.engine.rules();
+        for (place, expected) in self.reference.meters.counted() {
+            same(&format!("{place:?}"), counted(rules, place), *expected)?;
+        }
+        Ok(())
     }
 
     /// Where both have dropped frames for other reasons, or other numbers of them.
@@ -662,6 +674,9 @@ impl Switch {
 
     fn adopt_counters(&mut self) {
         let workers = self.engine.counters();
+        for (place, counts) in self.reference.meters.counted() {
+            *counts = counted(self.engine.rules(), place);
+        }
         for port in &self.ports {
             let real = totals(&self.engine.port_totals(port_index(*port)));
             self.reference.totals.insert(*port, real);
@@ -676,6 +691,26 @@ impl Switch {
             self.reference.flooded.insert(*network, real);
         }
     }
+}
+
+/// What the policer of a place has counted.
+fn counted(rules: &Ruleset, place: Place) -> Counted {
+    let qos = &rules.qos;
+    let policer = match place {
+        Place::FromPort(port) => &qos.from_port[port],
+        Place::ToPort(port) => &qos.to_port[port],
+        Place::FromNetwork(network) => &qos.from_network[network],
+        Place::ToNetwork(network) => &qos.to_network[network],
+        Place::Rule(list, position) => {
+            let acts = qos.acts(rules.hits[list][position]);
+            &acts.expect("the rule does something").policer
+        }
+    };
+    let policer = policer.as_ref().expect("a policer is there");
+    Colour::ALL.map(|colour| {
+        let metered = policer.metered(colour);
+        (metered.frames, metered.bytes)
+    })
 }
 
 fn without_queues(frames: Vec<(usize, Vec<u8>)>) -> Vec<Vec<u8>> {

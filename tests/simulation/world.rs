@@ -137,6 +137,7 @@ impl World {
         let meters = through_file && policy.chance(50);
         if meters {
             meter::decorate(&mut policy, &mut rules);
+            acl::police(&mut policy, &mut rules);
         }
         let mut qos = Rng::new(plan.seed, u64::MAX - 2);
         let classes = through_file && qos.chance(50);
@@ -514,8 +515,12 @@ impl World {
         if self.guards && rng.chance(50) {
             guard::decorate(rng, &mut rules, &self.stations.macs);
         }
-        if self.meters && rng.chance(50) {
-            meter::decorate(rng, &mut rules);
+        if self.meters {
+            if rng.chance(50) {
+                meter::decorate(rng, &mut rules);
+            }
+            // Rules that are new have none yet, and those that stay may name one that is gone.
+            acl::police(rng, &mut rules);
         }
         if self.classes && rng.chance(60) {
             classes::decorate(rng, &mut rules);

@@ -70,6 +70,10 @@ wrongs! {
     ColoursIgnored,
     NeverMarks,
     ReloadFillsBuckets,
+    RulePolicersIgnored,
+    RulePolicersLast,
+    RulesKeepPositions,
+    RulesShareBuckets,
     // Traffic classes.
     NothingIsBelieved,
     LastPlaceDecides,

@@ -176,7 +176,8 @@ impl Egress<'_> {
         }
     }
 
-    /// What policy says, and the frame as it leaves. What cannot leave uses up no rate.
+    /// What policy says, and the frame as it leaves. Rules are met by what came in, and measure
+    /// what leaves, tag included; what cannot leave uses up no rate.
     fn judge(
         &mut self,
         frame: &mut Frame,
@@ -192,11 +193,11 @@ impl Egress<'_> {
         let mut mark = qos::mark_of(self.marks, position, entry);
         let place = leave::way_out(context, exit.port, network);
         let shortcuts = self.shortcuts.as_deref();
-        let size = frame.size();
         let met = acts::met(received, place, (frame, region), entry, shortcuts);
         prepare(frame, region, entry, exit)?;
         if let Some(met) = met {
-            acts::obey(context, &met, size, &mut mark).map_err(|_| DropReason::PolicedToPort)?;
+            let policed = acts::obey(context, &met, frame.size(), &mut mark);
+            policed.map_err(|_| DropReason::PolicedToPort)?;
         }
         qos::leave(context, region, frame, entry, exit, mark)
     }
