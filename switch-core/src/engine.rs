@@ -395,6 +395,9 @@ impl Engine {
             }
         }
         self.publish()?;
+        if self.rules.flaps.is_none() {
+            self.shared.fdb.forget_moves();
+        }
         self.forget_what_left(&before);
         Ok(())
     }

@@ -441,6 +441,39 @@ fn a_stolen_address_stays_where_it_was() {
     assert_eq!(scene.drops("tagged-native", DropReason::StaticMoved), 9);
 }
 
+/// Who has two ports and hands an address from one to the other gets it no more than with one.
+/// What the administrator says about the address then counts.
+#[test]
+fn an_address_that_two_ports_have_stolen_goes_back_to_the_first() {
+    let file = format!("[switch]\nflap_moves = 2\n{HOPPING}");
+    let victim = station(7);
+    let to_victim = frame(victim, station(8), &[(C, 30)]);
+    let one = frame(ALL, victim, &[(C, 20)]);
+    let stolen = || {
+        let mut scene = Scene::new(&file);
+        scene.send("tagged-native", &frame(ALL, station(8), &[(C, 30)]));
+        scene.send("lab", &frame(ALL, victim, &[]));
+        assert!(!scene.reached("translated", &one).is_empty());
+        assert!(!scene.reached("trunk", &frame(ALL, victim, &[])).is_empty());
+        assert!(
+            scene.reached("translated", &one).is_empty(),
+            "once too often"
+        );
+        assert_eq!(scene.reached("tagged-native", &to_victim), ["lab"]);
+        scene
+    };
+    let mut scene = stolen();
+    let (network, port) = (scene.network("lab"), scene.port("translated"));
+    let entered = scene.engine.fdb().add_static(network, victim, port);
+    entered.expect("an entry");
+    assert!(!scene.reached("translated", &one).is_empty());
+    assert_eq!(scene.reached("tagged-native", &to_victim), ["translated"]);
+    let mut scene = stolen();
+    scene.reload(HOPPING);
+    scene.reload(&file);
+    assert!(!scene.reached("translated", &one).is_empty());
+}
+
 /// Ever new flows from one port: another one's stay known, so that it pays nothing for them.
 #[test]
 fn new_flows_do_not_displace_those_of_others() {

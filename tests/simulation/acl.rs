@@ -90,7 +90,7 @@ const PROTOCOLS: [u8; 8] = [6, 6, 17, 17, 1, 58, 132, 47];
 /// Gives rules other lists, or some other rules in the lists that they have, and ports and networks
 /// other attachments.
 pub fn decorate(rng: &mut Rng, rules: &mut Rules) {
-    if rules.acls.is_empty() || rng.chance(50) {
+    if rules.acls.is_empty() || rng.chance(35) {
         let count = rng.below(4);
         rules.acls = (0..count).map(|_| acl(rng)).collect();
     } else {
@@ -160,7 +160,7 @@ impl Acl {
 
 /// Changes a list as people do: a rule comes, goes, or says something else under its name.
 fn edit(rng: &mut Rng, acl: &mut Acl) {
-    for _ in 0..rng.below(3) {
+    for _ in 0..rng.range(1, 3) {
         let counting = acl.rules.iter().filter(|it| it.action == Action::Count);
         let new = rule(rng);
         let full = counting.count() >= 16 && new.action == Action::Count;
@@ -198,7 +198,7 @@ pub fn police(rng: &mut Rng, rules: &mut Rules) {
     for list in 0..rules.acls.len() {
         let may = attach_one_way(rng, rules, list);
         for rule in &mut rules.acls[list].rules {
-            let stays = rule.police.is_some_and(|policer| policer < policers) && rng.chance(70);
+            let stays = rule.police.is_some_and(|policer| policer < policers) && rng.chance(85);
             if !may || rule.action == Action::Deny {
                 rule.police = None;
             } else if !stays {

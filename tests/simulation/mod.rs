@@ -3,6 +3,7 @@
 mod acl;
 mod allocation;
 mod classes;
+mod flap;
 mod frames;
 mod guard;
 mod meter;

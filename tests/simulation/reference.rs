@@ -8,6 +8,7 @@ use switch_core::{config::snapshot::Role, counters::DropReason, limits::MAX_FRAM
 use super::{
     acl::{self, Acl, Acts, Attached},
     classes,
+    flap::Flaps,
     meter::{Meters, Place},
     rules::{Accept, Address, Membership, Port, Rules, Static},
     wrong::Wrong,
@@ -52,6 +53,7 @@ pub struct Reference {
     /// Frames that a port's TX ring still has room for, where that is limited.
     pub room: HashMap<usize, usize>,
     pub meters: Meters,
+    pub flaps: Flaps,
     /// Frames that left, in their order, with the port that they left by, and the queue that they
     /// waited in there.
     pub sent: Vec<(usize, usize, Vec<u8>)>,
@@ -375,6 +377,11 @@ impl Reference {
         let key = (self.database(network), mac);
         let entry = self.fdb.get(&key).copied();
         let seen = Some(self.now);
+        let limits = self.rules.flaps;
+        let limits = limits.filter(|_| !self.is(Wrong::NeverQuarantined));
+        if limits.is_some() && self.flaps.holds(key, ingress, self.now, self.wrong) {
+            return Err(DropReason::MacFlapping);
+        }
         match entry {
             Some(Station { port, seen: None }) if !self.is(Wrong::StaticsMove) => {
                 return if port == ingress {
@@ -403,14 +410,18 @@ impl Reference {
                 }
             }
         }
-        self.fdb.insert(
-            key,
-            Station {
-                port: ingress,
-                seen,
-            },
-        );
-        Ok(())
+        let mut port = ingress;
+        let came = entry.filter(|s| s.port != ingress && !self.has_expired(*s));
+        if let (Some(limits), Some(Station { port: from, .. })) = (limits, came) {
+            let way = (from, ingress);
+            let moved = self.flaps.moves(key, way, self.now, limits, self.wrong);
+            port = moved.err().unwrap_or(ingress);
+        }
+        self.fdb.insert(key, Station { port, seen });
+        match port == ingress {
+            true => Ok(()),
+            false => Err(DropReason::MacFlapping),
+        }
     }
 
     fn may_pass(&self, from: usize, to: usize) -> Result<(), DropReason> {
@@ -575,6 +586,9 @@ impl Reference {
     pub fn publish_rules(&mut self, rules: Rules) -> Rules {
         let before = std::mem::replace(&mut self.rules, rules);
         self.meters.adopt(&self.rules, self.now, self.wrong);
+        if self.rules.flaps.is_none() {
+            self.flaps.retain(|_, _| false);
+        }
         for port in self.rules.ports.keys() {
             if !before.ports.contains_key(port) {
                 self.totals.remove(port);
@@ -596,14 +610,16 @@ impl Reference {
             let port = rules.ports.get(&port);
             port.is_some_and(|port| port.networks().contains(&network))
         };
-        self.fdb.retain(|(network, _), station| {
-            let was = member(before, station.port, *network);
+        let stays = |network: usize, port: usize| {
+            let was = member(before, port, network);
             let gone =
-                before.networks.contains_key(network) && !rules.networks.contains_key(network);
-            let left = before.ports.contains_key(&station.port)
-                && !rules.ports.contains_key(&station.port);
-            remembers || !gone && !left && (!was || member(rules, station.port, *network))
-        });
+                before.networks.contains_key(&network) && !rules.networks.contains_key(&network);
+            let left = before.ports.contains_key(&port) && !rules.ports.contains_key(&port);
+            remembers || !gone && !left && (!was || member(rules, port, network))
+        };
+        self.flaps.retain(stays);
+        self.fdb
+            .retain(|(network, _), station| stays(*network, station.port));
         for entry in self.rules.statics.clone() {
             // What the rules say takes the place of what somebody has added by hand.
             if self.add_static(entry).is_err() {
@@ -639,6 +655,9 @@ impl Reference {
             _ => {
                 let port = entry.port;
                 self.fdb.insert(key, Station { port, seen: None });
+                if !self.is(Wrong::StaticsAreHeld) {
+                    self.flaps.forget(key);
+                }
                 Ok(())
             }
         }

@@ -8,6 +8,7 @@ use switch_core::{
         EgressTag, Member, NetworkRules, PortRules, Role, Ruleset, StaticEntry, VidMap,
     },
     limits::{NetworkIndex, PortIndex},
+    table::fdb::FlapLimits,
     wire::{
         ethernet::Mac,
         vlan::{Tpid, Vid},
@@ -17,6 +18,7 @@ use switch_core::{
 use super::{
     acl::{Acl, Attached},
     classes::{Classes, Map, Scheduler},
+    flap::Limits,
     guard::Security,
     meter::{self, Policed, Storms},
 };
@@ -29,6 +31,7 @@ pub type Address = [u8; 6];
 pub struct Rules {
     pub ageing_s: u32,
     pub forward_reserved: bool,
+    pub flaps: Option<Limits>,
     pub networks: BTreeMap<usize, Network>,
     pub ports: BTreeMap<usize, Port>,
     pub statics: Vec<Static>,
@@ -129,6 +132,11 @@ pub fn compile(rules: &Rules) -> Ruleset {
     Ruleset {
         forward_reserved: rules.forward_reserved,
         ageing_s: rules.ageing_s,
+        flaps: rules.flaps.map(|limits| FlapLimits {
+            moves: limits.moves,
+            window_s: limits.window_s,
+            quarantine_s: limits.quarantine_s,
+        }),
         ports: compiled.into(),
         networks,
         static_entries: statics.collect(),

@@ -12,7 +12,7 @@ use switch_core::{
     mem::HugePages,
     port::{Queue, SimQueue, SimWire},
     qos::meter::Colour,
-    table::fdb::{AddStaticError, Filter, Kind},
+    table::fdb::{AddStaticError, Filter, Flapping, Kind},
     wire::ethernet::Mac,
 };
 
@@ -522,9 +522,27 @@ impl Switch {
             }
         }
         self.check_policers()?;
+        self.check_flapping()?;
         self.check_floods()?;
         self.check_entries()?;
         self.check_sums()
+    }
+
+    /// Which addresses have moved of late, and which have to stay.
+    fn check_flapping(&self) -> Result<(), Difference> {
+        let rules = self.engine.rules();
+        let (Some(real), Some(limits)) = (&rules.flaps, self.reference.rules.flaps) else {
+            return Ok(());
+        };
+        let listed = |it: Flapping| {
+            let left = it.quarantine_left_s.map(u64::from);
+            (it.network.get(), it.mac.0, it.home.get(), it.moves, left)
+        };
+        let all = self.engine.fdb().flapping(self.engine.now(), real);
+        let mut real: Vec<_> = all.into_iter().map(listed).collect();
+        real.sort_unstable();
+        let expected = self.reference.flaps.list(self.reference.now, limits);
+        same("addresses that move", real, expected)
     }
 
     /// What every policer has measured, whether it let frames pass or not.
@@ -668,8 +686,26 @@ impl Switch {
         let fdb = self.engine.fdb();
         fdb.flush(&Filter::default());
         self.reference.flush(None, None, None, false);
+        if self.reference.rules.flaps.is_some() {
+            self.forget_movers();
+        }
         self.adopt_counters();
         Ok(())
+    }
+
+    /// Nobody has moved: static entries go, too, and come again.
+    fn forget_movers(&mut self) {
+        let fdb = self.engine.fdb();
+        fdb.flush_where(|_, _| true);
+        self.reference.flaps.retain(|_, _| false);
+        for ((network, mac), station) in &self.reference.fdb {
+            // Where there is no room there was none before.
+            let _ = fdb.add_static(
+                NetworkIndex::new(*network),
+                Mac(*mac),
+                port_index(station.port),
+            );
+        }
     }
 
     fn adopt_counters(&mut self) {

@@ -8,7 +8,7 @@ use switch_core::{
 };
 
 use super::{
-    acl, classes, guard, meter,
+    acl, classes, flap, guard, meter,
     rules::{Accept, Membership, Port, Rules, Static},
 };
 
@@ -18,6 +18,7 @@ pub fn render(rules: &Rules) -> String {
         "[switch]\nageing_s = {}\nforward_reserved = {}\n",
         rules.ageing_s, rules.forward_reserved
     );
+    flap::render(&mut text, rules.flaps);
     for network in rules.networks.values() {
         let _ = write!(text, "[[network]]\nname = \"{}\"\n", network.name);
         if let Some(vid) = network.vid {

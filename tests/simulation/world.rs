@@ -7,6 +7,7 @@ use switch_core::{config::Indices, limits::HANDOFF_RING_SIZE};
 
 use super::{
     acl, classes,
+    flap::{self, Flaps},
     frames::Stations,
     guard, meter,
     reference::Reference,
@@ -37,6 +38,9 @@ pub struct Plan {
 pub struct Outcome {
     /// Frames that the switch with one worker received.
     pub frames: u64,
+    /// Addresses that it has quarantined, and those of them that have moved again afterwards.
+    pub quarantined: u64,
+    pub recovered: u64,
     /// What differed, and in which step.
     pub failure: Option<(usize, Difference)>,
     /// What was done, when that was asked for.
@@ -69,6 +73,8 @@ struct World {
     meters: bool,
     /// There may be traffic classes and queues.
     classes: bool,
+    /// There may be limits to how often addresses move.
+    flaps: bool,
     /// All pools and tables have room for everything.
     roomy: bool,
     frames: u64,
@@ -93,6 +99,11 @@ pub fn run(plan: &Plan) -> Outcome {
             break;
         }
     }
+    let Flaps {
+        quarantined,
+        recovered,
+        ..
+    } = world.switches[0].reference.flaps;
     let World {
         switches,
         frames,
@@ -107,6 +118,8 @@ pub fn run(plan: &Plan) -> Outcome {
     }
     Outcome {
         frames,
+        quarantined,
+        recovered,
         failure,
         log,
     }
@@ -116,6 +129,17 @@ pub fn run(plan: &Plan) -> Outcome {
 /// years.
 fn beginning(now: u64, may_measure: bool) -> u64 {
     if may_measure { now % (1 << 31) } else { now }
+}
+
+/// Chunks of the region, in a world of this kind that may have queues.
+fn chunks(rng: &mut Rng, kind: usize, may_queue: bool) -> usize {
+    match kind {
+        1 => rng.pick(&[64, 128, 320]),
+        // A quarter of them waits, and each of two ports with up to three queues has all that it
+        // may be sent at once in one of them.
+        _ if may_queue => 16_384,
+        _ => 3072,
+    }
 }
 
 impl World {
@@ -144,6 +168,11 @@ impl World {
         if classes {
             classes::decorate(&mut qos, &mut rules);
         }
+        let mut movers = Rng::new(plan.seed, u64::MAX - 3);
+        let flaps = movers.chance(35);
+        if flaps {
+            flap::decorate(&mut movers, &mut rules);
+        }
         let kind = rng.weighted(&[88, 7, 5]);
         let now = rng.pick(&[0, 1000, (1 << 27) - 50, (1 << 32) - 50]);
         let now = beginning(now, meters || guards);
@@ -155,15 +184,7 @@ impl World {
         };
         let size = |workers| Size {
             workers,
-            chunks: if kind == 1 {
-                rng.clone().pick(&[64, 128, 320])
-            } else if classes {
-                // A quarter of them waits, and each of two ports with up to three queues has all
-                // that it may be sent at once in one of them.
-                16_384
-            } else {
-                3072
-            },
+            chunks: chunks(&mut rng.clone(), kind, classes),
             fdb_capacity: if kind == 2 { 16 } else { 2048 },
             flows: policy.clone().pick(&[0, 1, 8, 1024, 1024]) * usize::from(workers > 1)
                 + policy.clone().pick(&[0, 0, 1, 8]) * usize::from(workers == 1),
@@ -181,6 +202,7 @@ impl World {
             guards,
             meters,
             classes,
+            flaps,
             roomy: kind == 0,
             frames: 0,
             verbose: plan.verbose,
@@ -300,7 +322,8 @@ impl World {
             chunks = chunks.saturating_sub(needed);
             frames.push(frame);
         }
-        if rng.chance(3) {
+        // The reference remembers whoever has moved, the switch as many as it has room for.
+        if rng.chance(3) && !self.flaps {
             self.stations.strangers(rng, &mut frames);
         }
         if self.meters && rng.chance(30) {
@@ -524,6 +547,9 @@ impl World {
         }
         if self.classes && rng.chance(60) {
             classes::decorate(rng, &mut rules);
+        }
+        if self.flaps && rng.chance(40) {
+            flap::decorate(rng, &mut rules);
         }
         rules
     }

@@ -21,6 +21,9 @@ use super::{
 /// The first worlds are the same in every run: those with the seeds from 0 to here.
 const FIXED_WORLDS: u64 = 40;
 
+/// In so many frames everything has happened that may.
+const FRAMES_OF_ALL_KINDS: u64 = 100_000;
+
 /// What differs when the switch or the reference panics.
 pub const PANICKED: &str = "it panicked";
 
@@ -143,6 +146,7 @@ fn the_switch_is_the_reference_switch() {
     let base = RandomState::new().hash_one(Instant::now());
     let goal = frames_to_run();
     let (next, frames) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (quarantined, recovered) = (AtomicU64::new(0), AtomicU64::new(0));
     let failed = AtomicBool::new(false);
     let first: Mutex<Option<(u64, usize)>> = Mutex::new(None);
     let started = Instant::now();
@@ -158,6 +162,8 @@ fn the_switch_is_the_reference_switch() {
                 ..Plan::default()
             });
             frames.fetch_add(outcome.frames, Relaxed);
+            quarantined.fetch_add(outcome.quarantined, Relaxed);
+            recovered.fetch_add(outcome.recovered, Relaxed);
             if let Some((step, _)) = outcome.failure {
                 failed.store(true, Relaxed);
                 *first.lock().expect("first") = Some((seed, step));
@@ -174,7 +180,13 @@ fn the_switch_is_the_reference_switch() {
         "{frames} frames in {worlds} worlds, {:.1} s",
         started.elapsed().as_secs_f64()
     );
+    let (quarantined, recovered) = (quarantined.into_inner(), recovered.into_inner());
+    println!("{quarantined} addresses quarantined, {recovered} of them moved again afterwards");
     if let Some((seed, step)) = first.into_inner().expect("first") {
         panic!("{}", report(seed, step));
+    }
+    // Addresses are lost now and then, or nothing has been said about what becomes of them.
+    if frames >= FRAMES_OF_ALL_KINDS {
+        assert!(quarantined > 0 && recovered > 0, "addresses move too often");
     }
 }

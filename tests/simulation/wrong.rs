@@ -34,6 +34,14 @@ wrongs! {
     MacLimitCountsStatics,
     RemembersDownPorts,
     RemembersFormerMembers,
+    // Addresses that move.
+    NeverQuarantined,
+    QuarantinedLate,
+    QuarantineEndsEarly,
+    GoingHomeCounts,
+    WindowIsEndless,
+    ThievesKeepAddresses,
+    StaticsAreHeld,
     // Destinations.
     UplinksBridged,
     IsolationForgotten,

@@ -375,7 +375,7 @@ impl Fdb {
     }
 
     /// Takes note that an address has just been learnt on another port than before; false, and it
-    /// is back where it was, if that is once too often.
+    /// is back where it was at first, if that is once too often.
     #[cold]
     pub fn may_move(
         &self,
@@ -385,12 +385,18 @@ impl Fdb {
         now: Tick,
         limits: &FlapLimits,
     ) -> bool {
-        let may = self.flaps.may_move(place.key, from, to, now, limits);
-        if !may {
-            // The place that it left is its own.
-            let _ = self.learn_slowly(place.key, from, now, u32::MAX);
+        let moved = self.flaps.note_move(place.key, from, to, now, limits);
+        if let Err(home) = moved {
+            // Not where it comes from now, which may be another port of who takes it. It had its
+            // place at home.
+            let _ = self.learn_slowly(place.key, home, now, u32::MAX);
         }
-        may
+        moved.is_ok()
+    }
+
+    /// Forgets which addresses have moved: nothing stays quarantined.
+    pub fn forget_moves(&self) {
+        self.flaps.forget_where(|_, _| true);
     }
 
     /// The addresses that have moved within these limits' window, and those that are quarantined.
@@ -400,7 +406,8 @@ impl Fdb {
     }
 
     /// Makes `mac` a static entry of `port`: it does not age and nobody can move it. A dynamic
-    /// entry of this address becomes the static one. Twice the same is no error.
+    /// entry of this address becomes the static one, and a quarantine is over. Twice the same is no
+    /// error.
     ///
     /// # Errors
     /// When the address is no station's, is a static entry of another port, or finds no room.
@@ -429,6 +436,7 @@ impl Fdb {
             };
             if done {
                 self.drop_duplicates(key);
+                self.flaps.forget(key);
                 return Ok(());
             }
         }

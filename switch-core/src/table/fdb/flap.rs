@@ -1,9 +1,10 @@
 //! Addresses that move too often: a loop, or a station that takes another one's address.
 //!
 //! An address that leaves a port more often than is allowed within a window is **quarantined**: it
-//! stays behind the port where it was at first, and frames that come with it from elsewhere are
+//! goes back behind the port where it was at first, and frames that come with it from elsewhere are
 //! dropped, until a time is over. Going back there is always allowed and does not count, so that
-//! who loses an address again and again is not taken for who steals it.
+//! who loses an address again and again is not taken for who steals it. A static entry ends all
+//! this: it says whose the address is.
 //!
 //! The table has its size, and only moves of known addresses come into it: whoever sends ever new
 //! addresses leaves nothing here. A place is free when the window and the quarantine of its address
@@ -207,15 +208,18 @@ impl FlapTable {
         })
     }
 
-    /// Takes note that an address has moved; whether it may.
-    pub(super) fn may_move(
+    /// Takes note that an address has moved.
+    ///
+    /// # Errors
+    /// When that is once too often: the port where it has to stay.
+    pub(super) fn note_move(
         &self,
         key: Key,
         from: PortIndex,
         to: PortIndex,
         now: Tick,
         limits: &FlapLimits,
-    ) -> bool {
+    ) -> Result<(), PortIndex> {
         let begun = State {
             home: from,
             moves: 1,
@@ -224,10 +228,10 @@ impl FlapTable {
         };
         match self.find(key) {
             // Whenever that is: who has held it just when the window was over is not the first.
-            Some((_, state)) if state.home == to => true,
+            Some((_, state)) if state.home == to => Ok(()),
             Some((record, state)) if state.left(now, limits.window_s).is_none() => {
                 self.set(record, key, begun);
-                true
+                Ok(())
             }
             Some((record, state)) => {
                 let moves = (state.moves + 1).min(MAX_MOVES + 1);
@@ -245,20 +249,21 @@ impl FlapTable {
                         },
                     },
                 );
-                allowed
+                allowed.then_some(()).ok_or(state.home)
             }
             None => {
                 if let Some(record) = self.make_room(key, from, now, limits.window_s) {
                     self.set(record, key, begun);
                 }
-                true
+                Ok(())
             }
         }
     }
 
-    /// The place of a new record of an address that was at `newcomer`: a free one, or that of the
-    /// port with most records, where that is to give way: of those of its addresses that are not
-    /// quarantined the one that is over first, else of the others.
+    /// The place of a new record of an address that was at `newcomer`: one that nobody has had, or
+    /// one that is over and still tells who was first somewhere, or that of the port with most
+    /// records, where that is to give way: of those of its addresses that are not quarantined the
+    /// one that is over first, else of the others.
     fn make_room(
         &self,
         key: Key,
@@ -266,7 +271,11 @@ impl FlapTable {
         now: Tick,
         window_s: u32,
     ) -> Option<&Record> {
-        let ways = self.ways(key).each_ref().map(|record| {
+        let ways = self.ways(key);
+        if let Some(unused) = ways.iter().find(|record| record.get().is_none()) {
+            return Some(unused);
+        }
+        let ways = ways.each_ref().map(|record| {
             let live = record.get().and_then(|(_, state)| {
                 let left = state.left(now, window_s)?;
                 Some((state.home, (state.quarantined, left)))
@@ -289,6 +298,13 @@ impl FlapTable {
         let its = live().filter(|(_, (home, _))| *home == heaviest);
         its.min_by_key(|(_, (_, order))| *order)
             .map(|(record, _)| *record)
+    }
+
+    /// Forgets an address.
+    pub(super) fn forget(&self, key: Key) {
+        if let Some((record, _)) = self.find(key) {
+            self.write(record, 0);
+        }
     }
 
     /// Forgets the addresses whose network or first port `is_gone` tells: the next port with its
@@ -336,6 +352,20 @@ mod tests {
             NetworkIndex::new(3),
             Mac::from_u64(0x0200_0000_0000 | number).into(),
         )
+    }
+
+    impl FlapTable {
+        /// Whether an address that has moved may.
+        fn may_move(
+            &self,
+            key: Key,
+            from: PortIndex,
+            to: PortIndex,
+            now: Tick,
+            limits: &FlapLimits,
+        ) -> bool {
+            self.note_move(key, from, to, now, limits).is_ok()
+        }
     }
 
     fn table() -> FlapTable {
@@ -404,6 +434,28 @@ mod tests {
         table.forget_where(|network, port| network.get() == 3 && port == home);
         assert!(!table.is_held(key(7), thief, Tick(3)));
         assert_eq!(table.all(Tick(3), &LIMITS), []);
+    }
+
+    /// Who was first is known as long as nobody needs the place.
+    #[test]
+    fn what_is_over_stays_where_others_have_room() {
+        let table = table();
+        let [home, thief] = [1, 2].map(PortIndex::new);
+        let shared = table.ways(key(0));
+        let same = (0..).filter(|number| std::ptr::eq(table.ways(key(*number)), shared));
+        let numbers: Vec<u64> = same.take(WAYS + 1).collect();
+        let known = || {
+            let known = numbers
+                .iter()
+                .filter(|number| table.find(key(**number)).is_some());
+            known.count()
+        };
+        for (count, number) in numbers.iter().enumerate() {
+            assert_eq!(known(), count);
+            let now = Tick(100 * count as u32);
+            assert!(table.may_move(key(*number), home, thief, now, &LIMITS));
+        }
+        assert_eq!(known(), WAYS);
     }
 
     #[test]
