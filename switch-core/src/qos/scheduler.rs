@@ -165,6 +165,16 @@ impl Queue {
         }
     }
 
+    /// Goes on with the rates of the queue that its highest class had.
+    fn take_over(&mut self, before: &Self) {
+        let rates = [(&mut self.min, &before.min), (&mut self.max, &before.max)];
+        for (shaper, before) in rates {
+            if let (Some(shaper), Some(before)) = (shaper, before) {
+                shaper.take_over(before);
+            }
+        }
+    }
+
     fn may_go(&self) -> bool {
         self.frames > 0 && self.max.as_ref().is_none_or(Shaper::is_open)
     }
@@ -345,7 +355,8 @@ impl<T> Scheduler<T> {
 
     /// Takes over what waits at another scheduler, in the order in which it came and as if it had
     /// always waited here; `class_of` tells where a frame belongs. Those that find no room go to
-    /// `lost`, with their queue. What the port has sent too much of, or may send at once, stays.
+    /// `lost`, with their queue. What the port has sent too much of, or may send at once, stays,
+    /// and so it does for each queue.
     pub fn take_over(
         &mut self,
         mut before: Self,
@@ -354,6 +365,12 @@ impl<T> Scheduler<T> {
     ) {
         if let (Some(shaper), Some(before)) = (&mut self.shaper, &before.shaper) {
             shaper.take_over(before);
+        }
+        for queue in &mut self.queues {
+            if let Some(class) = queue.rules.classes.checked_ilog2() {
+                let of_class = before.queue_by_class[class as usize];
+                queue.take_over(&before.queues[usize::from(of_class)]);
+            }
         }
         while let Some(from) = before.oldest() {
             let slot = &before.slots[usize::from(before.queues[from].first)];

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     bucket::{Burst, Rate},
+    classes::Class,
     codel::CodelRules,
     scheduler::{Next, QueueRules, Scheduler, SchedulerRules, Service},
 };
@@ -37,6 +38,88 @@ fn rules(shaped_to: Option<u64>, queues: &[QueueRules]) -> SchedulerRules {
         shaper: shaped_to.map(|bits| (rate(bits), Burst::new(20_000).expect("a burst"))),
         queues: queues.into(),
     }
+}
+
+/// The classes of the frames of 1000 bytes that may go at a time, 50 of each class at most.
+fn go(scheduler: &mut Scheduler<u8>, now_ns: u64) -> Vec<u8> {
+    for class in [0, 7] {
+        let queue = scheduler.queue_of(Class::of_bits(class));
+        while scheduler.waiting(queue).frames < 50 {
+            let put = scheduler.put(now_ns, queue, 1000, 1, class);
+            put.expect("there is room");
+        }
+    }
+    let mut gone = Vec::new();
+    while let Next::Frame(class, _) = scheduler.next(now_ns, |_, _| {}) {
+        gone.push(class);
+    }
+    gone
+}
+
+/// Changes that leave a queue's rates as they are give it no burst anew, at whatever position it is
+/// then; and what it has saved up stays.
+#[test]
+fn rates_of_queues_go_on_when_the_scheduler_changes() {
+    let slow = QueueRules {
+        max_rate: Some(rate(8_000_000)),
+        ..queue(0, Service::Weighted(1))
+    };
+    let owed = QueueRules {
+        min_rate: Some(rate(8_000_000)),
+        ..slow
+    };
+    let strict = QueueRules {
+        max_rate: Some(rate(16_000_000)),
+        ..queue(7, Service::Strict)
+    };
+    // 10 kB at once, and a frame that is longer than what is left.
+    for first in [slow, owed] {
+        let changed = QueueRules {
+            service: Service::Weighted(9),
+            classes: 0b11,
+            ..first
+        };
+        for after in [[first, strict], [strict, changed]] {
+            let mut before = Scheduler::new(&rules(None, &[first, strict]), CHUNKS);
+            let gone = go(&mut before, SECOND);
+            assert_eq!(gone.len(), 20, "{gone:?}");
+            let mut scheduler = Scheduler::new(&rules(None, &after), CHUNKS);
+            scheduler.take_over(before, |class| Class::of_bits(*class), |_, _| {});
+            assert_eq!(go(&mut scheduler, SECOND), [], "nothing is for free");
+            // A millisecond is one frame of the one and two of the other.
+            let mut gone = go(&mut scheduler, SECOND + 1_000_000);
+            gone.sort_unstable();
+            assert_eq!(gone, [0, 7, 7]);
+            let gone = go(&mut scheduler, 2 * SECOND);
+            assert_eq!(gone.len(), 20, "{gone:?}");
+        }
+    }
+}
+
+/// A queue that has had its minimum does not get it again.
+#[test]
+fn a_minimum_is_had_once_when_the_scheduler_changes() {
+    let owed = QueueRules {
+        min_rate: Some(rate(8_000_000)),
+        ..queue(0, Service::Weighted(1))
+    };
+    let strict = queue(7, Service::Strict);
+    let of = |weight| {
+        let owed = QueueRules {
+            service: Service::Weighted(weight),
+            ..owed
+        };
+        Scheduler::new(&rules(Some(16_000_000), &[owed, strict]), CHUNKS)
+    };
+    let mut before = of(1);
+    let gone = go(&mut before, SECOND);
+    // 20 kB at once, of which the queue's minimum is the first half.
+    assert_eq!(gone, [[0; 10], [7; 10]].concat());
+    let mut scheduler = of(2);
+    scheduler.take_over(before, |class| Class::of_bits(*class), |_, _| {});
+    // Half of what the port may send meanwhile, and no more.
+    let gone = go(&mut scheduler, SECOND + 5_000_000);
+    assert_eq!(gone, [[0; 5], [7; 5]].concat());
 }
 
 /// Who sends into a queue: frames of a size, so many bits a second.
