@@ -76,6 +76,7 @@ fn policed(kind: Kind, flows: usize, policy: Policy) -> Worker {
 #[library_benchmark(config = only("worker::Worker::forward"), setup = policed)]
 #[bench::cached_64(Kind::Untagged, 64, Policy::Rules(1000))]
 #[bench::cached_1024(Kind::Untagged, 1024, Policy::Rules(1000))]
+#[bench::cached_10000(Kind::Untagged, 10_000, Policy::Rules(1000))]
 #[bench::cached_tagged_64(Kind::Retag, 64, Policy::Rules(1000))]
 #[bench::cached_ipv6_64(Kind::Untagged, 64, Policy::Ipv6(1000))]
 #[bench::cached_way_out_64(Kind::Untagged, 64, Policy::WayOut(1000))]

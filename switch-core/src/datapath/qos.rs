@@ -13,7 +13,6 @@ use super::{
     shortcut::{Counted, Shortcuts},
 };
 use crate::{
-    acl::list::Hits,
     counters::DropReason,
     limits::{BURST, PortIndex},
     mem::{Burst, Frame, Region},
@@ -115,7 +114,7 @@ fn enter_each(
             }
             let place = policy::way_in(received);
             let met = acts::met(received, place, (frame, region), entry, shortcuts);
-            let mut obey = |met: &Hits| acts::obey(context, met, frame.size(), &mut mark).is_ok();
+            let mut obey = |met: &[u32]| acts::obey(context, met, frame.size(), &mut mark).is_ok();
             let within = met.is_none_or(|met| obey(&met));
             if !within || !police(context, ingress, frame, entry, &mut mark) {
                 entry.drop(DropReason::PolicedFromPort);

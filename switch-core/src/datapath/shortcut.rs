@@ -11,17 +11,17 @@
 //! shortcut counts its frames itself; [`Shortcuts::settle`] adds them to the counters of rules and
 //! to the flow table, at least once a second and whenever the worker finds nothing to do.
 //!
-//! **Bounded and fair.** A shortcut has four places that it may be in, which a keyed hash chooses.
-//! A flow takes a free place, or that of a flow that was silent for a second; else one of a port
-//! that has more places than its own, or now and then one of its own port. A flow gets one with its
-//! second frame, so that flows of a single frame take nobody's.
+//! **Bounded and fair.** A shortcut has two sets of four places that it may be in, which keyed
+//! hashes choose. A flow takes a free place, in the second set only where the first has none, or
+//! that of a flow that was silent for a second; else one of a port that has more places than its
+//! own, or now and then one of its own port. A flow gets one with its second frame, so that flows
+//! of a single frame take nobody's.
 //!
-//! **Quick for one kind.** Frames of IPv4 without a tag that go on, and whose flow is in the first
-//! of its places, are entered by one loop; all others out of line.
+//! **Quick where it is first looked for.** Frames of one kind that go on, and whose flow is in the
+//! first of its places, are entered by one loop ([`run`]); all others out of line.
 
 mod key;
-
-use std::hint::cold_path;
+mod run;
 
 use arrayvec::ArrayVec;
 
@@ -39,7 +39,7 @@ use crate::{
 pub(super) use key::Reading;
 use key::{Key, Secrets};
 
-/// Places that a flow may have.
+/// Places that a flow may have in each of two sets.
 const WAYS: usize = 4;
 const _: () = assert!(WAYS.is_power_of_two() && SHORTCUTS_PER_WORKER.is_multiple_of(WAYS));
 
@@ -172,65 +172,8 @@ impl Shortcuts {
         }
     }
 
-    /// Enters frames as others of their flows have left the stages, and counts them, until one
-    /// needs a closer look. All of them go on.
-    #[inline(always)]
-    pub(super) fn take_run(
-        &mut self,
-        reading: &Reading,
-        stations: &View<'_>,
-        (frames, region): (&[Frame], &Region),
-        entries: &mut [Entry],
-    ) -> Run {
-        let Self {
-            slots,
-            touched,
-            secrets,
-            ..
-        } = self;
-        let (slots, secrets): (&mut Slots, _) = (slots, *secrets);
-        let (mut count, mut bytes, mut next) = (0, 0, Next::Other);
-        'frames: for (frame, entry) in frames.iter().zip(entries) {
-            let size = frame.size();
-            let Some(words) = reading.ipv4_untagged(region, frame) else {
-                break;
-            };
-            let index = secrets.index_of_words(words);
-            // A branch for each word, which the compiler would put together if they met again
-            // behind it; first the words that differ most.
-            for number in key::COMPARED {
-                if slots[index].key.word(number) == words[number] {
-                    continue;
-                }
-                cold_path();
-                let [w0, w1, w2, w3, place] = words;
-                match elsewhere(slots, index, w0, w1, w2, w3, place) {
-                    Next::At(found) => {
-                        follow_elsewhere(slots, touched, found, stations, size, entry);
-                        bytes += size;
-                        count += 1;
-                        continue 'frames;
-                    }
-                    other => next = other,
-                }
-                break 'frames;
-            }
-            if slots[index].follow(stations, size, entry) {
-                touch(slots, touched, index);
-            }
-            bytes += size;
-            count += 1;
-        }
-        let is_unknown = next == Next::Unknown;
-        Run {
-            count,
-            bytes,
-            is_unknown,
-        }
-    }
-
-    /// The same for a single frame of any kind; false, and nothing is done, where its flow is not
-    /// known.
+    /// Enters a single frame of any kind as others of its flow have left the stages, and counts it;
+    /// false, and nothing is done, where its flow is not known.
     #[inline(never)]
     pub(super) fn take_other(
         &mut self,
@@ -250,14 +193,22 @@ impl Shortcuts {
 
     fn find_index(&self, reading: &Reading, (frame, region): (&Frame, &Region)) -> Option<usize> {
         let key = reading.key(region, frame)?;
-        let mut places = places(self.secrets.index(&key)).into_iter();
-        places.find(|index| self.slots[*index].key.is_of(&key))
+        let [first, second] = self.secrets.sets_of(&key);
+        let is_there = |index: &usize| self.slots[*index].key.is_of(&key);
+        let found = set_of(first).find(is_there);
+        match found {
+            None if has_spilt(&self.slots, first) => set_of(second).find(is_there),
+            found => found,
+        }
     }
 
     /// What is known of the flow of a frame, which is as it came in: whether its frames go on, and
     /// the counters of the rules that they meet.
     pub(super) fn find(&self, reading: &Reading, frame: (&Frame, &Region)) -> Option<Found<'_>> {
-        let index = self.find_index(reading, frame)?;
+        let index = match self.find_at_home(reading, frame) {
+            Some(index) => index,
+            None => self.find_index(reading, frame)?,
+        };
         let (_, verdict) = self.owners[index].as_ref()?.flow.as_ref()?;
         Some(Found { index, verdict })
     }
@@ -283,10 +234,7 @@ impl Shortcuts {
         let Some(key) = reading.key(region, frame) else {
             return;
         };
-        let claims = places(self.secrets.index(&key))
-            .into_iter()
-            .filter_map(|index| Some((self.claim(index, &owner)?, index)));
-        let best = claims.min_by_key(|(claim, _)| *claim);
+        let best = self.best_claim(&key, &owner);
         if best.is_none_or(|(claim, _)| claim >= Claim::FromRicher) {
             self.contended = self.contended.wrapping_add(1);
         }
@@ -303,6 +251,23 @@ impl Shortcuts {
             true => key,
             false => key.of_dropped(),
         };
+    }
+
+    /// The place that a flow may have for the best reason, the first of several.
+    fn best_claim(&self, key: &Key, newcomer: &Owner) -> Option<(Claim, usize)> {
+        let mut best: Option<(Claim, usize)> = None;
+        for index in places(self.secrets.sets_of(key)) {
+            let Some(claim) = self.claim(index, newcomer) else {
+                continue;
+            };
+            if claim == Claim::Free {
+                return Some((claim, index));
+            }
+            if best.is_none_or(|(other, _)| claim < other) {
+                best = Some((claim, index));
+            }
+        }
+        best
     }
 
     /// Why a flow may have this place; none: it may not.
@@ -374,63 +339,22 @@ pub(super) struct Found<'a> {
     pub(super) verdict: &'a Verdict,
 }
 
-/// The places that a flow may have, given the first of them.
-fn places(first: usize) -> [usize; WAYS] {
-    std::array::from_fn(|way| first ^ way)
+/// The places that a flow may have, given the first of each set.
+fn places(firsts: [usize; 2]) -> impl Iterator<Item = usize> {
+    firsts.into_iter().flat_map(set_of)
 }
 
-/// What is known of a frame that is not in the first place of its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    At(usize),
-    /// It is an ordinary one, but nothing is known of its flow.
-    Unknown,
-    Other,
+/// Whether a flow may be in its second set, given the first place in the first one: while the place
+/// there that it would take last is taken. When that becomes free, nothing is known of the flow any
+/// more, until its next frame takes the place.
+#[inline(always)]
+fn has_spilt(slots: &Slots, first: usize) -> bool {
+    !slots[first ^ (WAYS - 1)].key.is_none()
 }
 
-/// Looks for a flow of IPv4 without a tag where it is not at home. The words one by one, so that
-/// they stay in registers.
-#[cold]
-#[inline(never)]
-fn elsewhere(slots: &Slots, home: usize, w0: u64, w1: u64, w2: u64, w3: u64, place: u64) -> Next {
-    let words = [w0, w1, w2, w3, place];
-    for index in places(home) {
-        if let Some(goes_on) = slots[index].key.is_of_words(words) {
-            return if goes_on {
-                Next::At(index)
-            } else {
-                Next::Other
-            };
-        }
-    }
-    if key::are_ordinary(words) {
-        Next::Unknown
-    } else {
-        Next::Other
-    }
-}
-
-/// Enters a frame whose flow is not at home.
-#[inline(never)]
-fn follow_elsewhere(
-    slots: &mut Slots,
-    touched: &mut Touched,
-    index: usize,
-    stations: &View<'_>,
-    size: usize,
-    entry: &mut Entry,
-) {
-    if slots[index].follow(stations, size, entry) {
-        touch(slots, touched, index);
-    }
-}
-
-/// Frames that were entered one after the other.
-pub(super) struct Run {
-    pub(super) count: usize,
-    pub(super) bytes: usize,
-    /// Nothing is known of the flow of the next one.
-    pub(super) is_unknown: bool,
+/// The places of a set, given the first of them.
+fn set_of(first: usize) -> impl Iterator<Item = usize> {
+    (0..WAYS).map(move |way| first ^ way)
 }
 
 /// Notes that a shortcut has something to settle, now that its first frame is counted.

@@ -21,6 +21,8 @@ use crate::{
 /// else, the place. Of IPv4 only the first five are used.
 pub(super) const WORDS: usize = 8;
 pub(super) const WORDS_IPV4: usize = 5;
+/// Transport and all else, and the place.
+const REST: usize = 3;
 const PLACE: usize = 4;
 
 /// Bytes that a key is read from, whatever their number in the frame: the chunk has them.
@@ -30,8 +32,8 @@ type Front = [u8; FRONT];
 const _: () = assert!(TAGGED + IPV6_HEADER + TCP_HEADER <= FRONT);
 
 /// Where the IP header is.
-const TAGGED: usize = TAGGED_HEADER_SIZE;
-const UNTAGGED: usize = TAGGED_HEADER_SIZE - TAG_SIZE;
+pub(super) const TAGGED: usize = TAGGED_HEADER_SIZE;
+pub(super) const UNTAGGED: usize = TAGGED_HEADER_SIZE - TAG_SIZE;
 
 /// Sizes of headers without options.
 const IPV4_HEADER: usize = 20;
@@ -72,21 +74,22 @@ const _: () = assert!(SHORTCUTS_PER_WORKER.is_power_of_two());
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key([u64; WORDS]);
 
-/// What begins a key, and is all of it for IPv4.
-pub(super) type Words = [u64; WORDS_IPV4];
-
 impl Key {
     /// What no frame has.
     pub(super) const NONE: Self = Self([0; WORDS]);
 
-    const fn ipv4([w0, w1, w2, w3, place]: Words) -> Self {
-        Self([w0, w1, w2, w3, place, 0, 0, 0])
+    /// The key that begins with these words.
+    #[inline]
+    fn of<const N: usize>(words: [u64; N]) -> Self {
+        let mut key = Self::NONE;
+        key.0[..N].copy_from_slice(&words);
+        key
     }
 
     /// The key under which a flow is kept whose frames are dropped: no frame has it, so that what
     /// looks for frames that go on finds none.
     pub(super) const fn of_dropped(mut self) -> Self {
-        self.0[3] |= IS_DROPPED;
+        self.0[REST] |= IS_DROPPED;
         self
     }
 
@@ -94,10 +97,16 @@ impl Key {
     pub(super) fn is_of(&self, frame: &Self) -> bool {
         let (own, other) = (&self.0, &frame.0);
         // First the words that differ most.
-        own[3] & !IS_DROPPED == other[3]
+        own[REST] & !IS_DROPPED == other[REST]
             && own[2] == other[2]
             && own[..2] == other[..2]
             && own[PLACE..] == other[PLACE..]
+    }
+
+    /// Whether it is the one that no frame has: a key says which protocol a packet carries.
+    #[inline(always)]
+    pub(super) fn is_none(&self) -> bool {
+        self.0[REST] == 0
     }
 
     /// One word.
@@ -106,24 +115,17 @@ impl Key {
         self.0[number]
     }
 
-    /// Whether frames of IPv4 without a tag that have these words go on; none where they are not of
-    /// this flow.
+    /// Whether frames of a kind that have these words go on; none where they are not of this flow.
     #[inline]
-    pub(super) fn is_of_words(&self, [w0, w1, w2, w3, place]: Words) -> Option<bool> {
-        let own = &self.0;
-        if own[3] & !IS_DROPPED != w3 || own[2] != w2 {
-            return None;
-        }
-        if own[0] != w0 || own[1] != w1 || own[PLACE] != place {
-            return None;
-        }
-        Some(own[3] == w3)
+    pub(super) fn is_of_words<K: Kind<N>, const N: usize>(&self, words: &[u64; N]) -> Option<bool> {
+        let is_same = |number: usize| match number {
+            REST => self.0[REST] & !IS_DROPPED == words[REST],
+            _ => self.0[number] == words[number],
+        };
+        let goes_on = self.0[REST] == words[REST];
+        K::COMPARED.into_iter().all(is_same).then_some(goes_on)
     }
 }
-
-/// The words of a frame of IPv4 without a tag in the order in which they are compared: first those
-/// that differ most.
-pub(super) const COMPARED: [usize; WORDS_IPV4] = [3, 2, 0, 1, PLACE];
 
 /// Secret odd numbers that choose the places of flows.
 #[derive(Clone, Copy, Debug)]
@@ -137,42 +139,137 @@ impl Secrets {
         Self(numbers.map(|number| number | 1))
     }
 
-    /// The first place of a flow of IPv4 without a tag: a sum of products with secret odd numbers
-    /// (multilinear hashing), of which the uppermost bits decide. Flows that share their addresses
-    /// at layer 3 and their ports are rare, so those at layer 2 have no product of their own.
+    /// The first of the places where a flow is kept if there is room: by the uppermost bits of a
+    /// sum of products with secret odd numbers (multilinear hashing). Flows that share their
+    /// addresses at layer 3 and their ports are rare, so those at layer 2 have no product of their
+    /// own. Of the place only the direction matters, so that a flow that is kept at both its ends
+    /// does not get in its own way.
     #[inline(always)]
-    pub(super) fn index_of_words(&self, [w0, w1, w2, w3, _]: Words) -> usize {
-        let rest = w3.wrapping_add(w0).wrapping_add(w1);
-        let [s0, s1, ..] = self.0;
-        let hash = w2.wrapping_mul(s0).wrapping_add(rest.wrapping_mul(s1));
+    pub(super) fn first<const N: usize>(&self, words: &[u64; N]) -> usize {
+        let [s0, s1, s2, s3, s4, ..] = self.0;
+        Self::index(words, [s0, s1, s2, s3, s4])
+    }
+
+    /// The first of the places where it is otherwise: by other products, so that flows that are
+    /// together in the one are not together in the other.
+    pub(super) fn second<const N: usize>(&self, words: &[u64; N]) -> usize {
+        let [_, _, _, s3, s4, s5, s6, s7] = self.0;
+        Self::index(words, [s5, s6, s7, s4, s3])
+    }
+
+    #[inline(always)]
+    fn index<const N: usize>(words: &[u64; N], secrets: [u64; 5]) -> usize {
+        let rest = words[REST].wrapping_add(words[0]).wrapping_add(words[1]);
+        let [of_addresses, of_rest, of_further @ ..] = secrets;
+        let mut hash = words[2].wrapping_mul(of_addresses);
+        hash = hash.wrapping_add(rest.wrapping_mul(of_rest));
+        for (word, secret) in words[WORDS_IPV4..].iter().zip(of_further) {
+            hash = hash.wrapping_add(word.wrapping_mul(secret));
+        }
         (hash >> INDEX_SHIFT) as usize
     }
 
-    /// The first place of any flow: by all words but that of the place, of which only the direction
-    /// matters, so that a flow that is kept at both its ends does not get in its own way.
-    pub(super) fn index(&self, key: &Key) -> usize {
-        let [words @ .., _, _, _] = key.0;
-        let index = if words[3] & (IS_TAGGED | IS_IPV6) == 0 {
-            self.index_of_words(words)
-        } else {
-            let products = key.0.iter().zip(self.0).enumerate();
-            let products = products.filter(|(word, _)| *word != PLACE);
-            let hash = products.fold(0_u64, |sum, (_, (word, secret))| {
-                sum.wrapping_add(word.wrapping_mul(secret))
-            });
-            (hash >> INDEX_SHIFT) as usize
-        };
-        match key.0[PLACE] & TO_PORT {
-            0 => index,
-            _ => index ^ (SHORTCUTS_PER_WORKER / 2),
-        }
+    /// The same of a key.
+    pub(super) fn sets_of(&self, key: &Key) -> [usize; 2] {
+        let far = far(key.0[PLACE]);
+        [self.first(&key.0) ^ far, self.second(&key.0) ^ far]
     }
 }
 
-/// Whether words are those of a packet of IPv4 without a tag that is whole and has no options.
-pub(super) fn are_ordinary([_, w1, _, w3, _]: Words) -> bool {
-    let [_, _, _, _, ethertype @ .., first, _] = w1.to_le_bytes();
-    u16::from_le_bytes(ethertype) == IPV4 && first == PLAIN && w3 & FRAGMENT == 0
+/// How far from each other a flow is kept that is known at both its ends, given the place.
+fn far(place: u64) -> usize {
+    match place & TO_PORT {
+        0 => 0,
+        _ => SHORTCUTS_PER_WORKER / 2,
+    }
+}
+
+/// One of the kinds of ordinary frames, whose keys are read and compared by code of their own.
+pub(super) trait Kind<const N: usize> {
+    /// The words in the order in which they are compared: first those that differ most.
+    const COMPARED: [usize; N];
+
+    /// The words of a frame if it is of this kind; else none, or words that no key has. What tells
+    /// whether it is, has no options and is no fragment need not be asked where it stands in them.
+    fn words(reading: &Reading, region: &Region, frame: &Frame) -> Option<[u64; N]>;
+
+    /// Whether words are those of an ordinary frame of this kind.
+    fn are_ordinary(words: &[u64; N]) -> bool;
+}
+
+/// A packet of IPv4 that begins at `L3`.
+#[derive(Debug)]
+pub(super) struct Ipv4<const L3: usize>;
+
+impl Kind<WORDS_IPV4> for Ipv4<UNTAGGED> {
+    const COMPARED: [usize; WORDS_IPV4] = COMPARED_IPV4;
+
+    #[inline(always)]
+    fn words(reading: &Reading, region: &Region, frame: &Frame) -> Option<[u64; WORDS_IPV4]> {
+        reading.ipv4::<UNTAGGED>(region.front_of_one(frame)?, frame.size() as u32)
+    }
+
+    fn are_ordinary(&[_, w1, _, rest, _]: &[u64; WORDS_IPV4]) -> bool {
+        let [_, _, _, _, ethertype @ .., first, _] = w1.to_le_bytes();
+        u16::from_le_bytes(ethertype) == IPV4 && first == PLAIN && rest & FRAGMENT == 0
+    }
+}
+
+impl Kind<WORDS_IPV4> for Ipv4<TAGGED> {
+    const COMPARED: [usize; WORDS_IPV4] = COMPARED_IPV4;
+
+    #[inline(always)]
+    fn words(reading: &Reading, region: &Region, frame: &Frame) -> Option<[u64; WORDS_IPV4]> {
+        let front: &Front = region.front_of_one(frame)?;
+        if !reading.is_tagged(front) || u16_at(front, TAGGED - 2) != IPV4 || front[TAGGED] != PLAIN
+        {
+            cold_path();
+            return None;
+        }
+        reading.ipv4::<TAGGED>(front, frame.size() as u32)
+    }
+
+    fn are_ordinary(&[_, _, _, rest, _]: &[u64; WORDS_IPV4]) -> bool {
+        rest & FRAGMENT == 0
+    }
+}
+
+/// A packet of IPv6 that begins at `L3`.
+#[derive(Debug)]
+pub(super) struct Ipv6<const L3: usize>;
+
+impl<const L3: usize> Kind<WORDS> for Ipv6<L3> {
+    const COMPARED: [usize; WORDS] = [REST, 7, 6, 5, 2, 0, 1, PLACE];
+
+    #[inline(always)]
+    fn words(reading: &Reading, region: &Region, frame: &Frame) -> Option<[u64; WORDS]> {
+        let front: &Front = region.front_of_one(frame)?;
+        let is_tagged = L3 == TAGGED;
+        if is_tagged != reading.is_tagged(front)
+            || u16_at(front, L3 - 2) != IPV6
+            || front[L3] >> 4 != 6
+        {
+            cold_path();
+            return None;
+        }
+        reading.ipv6::<L3>(front, frame.size() as u32)
+    }
+
+    fn are_ordinary(_: &[u64; WORDS]) -> bool {
+        true
+    }
+}
+
+/// Of IPv4: ports, addresses, then what stations share.
+const COMPARED_IPV4: [usize; WORDS_IPV4] = [REST, 2, 0, 1, PLACE];
+
+/// What a frame looks like at first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Ipv4,
+    TaggedIpv4,
+    Ipv6,
+    TaggedIpv6,
 }
 
 /// What the keys of frames at a place have in common.
@@ -198,8 +295,7 @@ impl Reading {
     /// The key of a frame; none where it is not an ordinary one.
     pub(super) fn key(&self, region: &Region, frame: &Frame) -> Option<Key> {
         let front: &Front = region.front_of_one(frame)?;
-        let behind = Behind::addresses_of(front.first_chunk()?);
-        if behind.is_tag_of(self.tpid) {
+        if self.is_tagged(front) {
             self.key_at::<TAGGED>(front, frame.size() as u32)
         } else {
             self.key_at::<UNTAGGED>(front, frame.size() as u32)
@@ -211,23 +307,42 @@ impl Reading {
         match u16_at(front, L3 - 2) {
             IPV4 if front[L3] == PLAIN => {
                 let words = self.ipv4::<L3>(front, size)?;
-                (words[3] & FRAGMENT == 0).then(|| Key::ipv4(words))
+                (words[REST] & FRAGMENT == 0).then(|| Key::of(words))
             }
-            IPV6 if front[L3] >> 4 == 6 => self.ipv6::<L3>(front, size),
+            IPV6 if front[L3] >> 4 == 6 => Some(Key(self.ipv6::<L3>(front, size)?)),
             _ => None,
         }
     }
 
-    /// The words of a frame if it is one of IPv4 without a tag; else none, or words that no key
-    /// has. What tells whether it is, has no options and is no fragment stands in them, and so need
-    /// not be asked of a frame whose words are those of a key.
+    /// Flows are kept so far from where they would be at a way in.
     #[inline(always)]
-    pub(super) fn ipv4_untagged(&self, region: &Region, frame: &Frame) -> Option<Words> {
-        self.ipv4::<UNTAGGED>(region.front_of_one(frame)?, frame.size() as u32)
+    pub(super) fn far(&self) -> usize {
+        far(self.place)
+    }
+
+    /// What a frame looks like; none where it is certainly not an ordinary one.
+    pub(super) fn form_of(&self, region: &Region, frame: &Frame) -> Option<Form> {
+        let front: &Front = region.front_of_one(frame)?;
+        let is_tagged = self.is_tagged(front);
+        let l3 = if is_tagged { TAGGED } else { UNTAGGED };
+        match (u16_at(front, l3 - 2), is_tagged) {
+            (IPV4, false) => Some(Form::Ipv4),
+            (IPV4, true) => Some(Form::TaggedIpv4),
+            (IPV6, false) => Some(Form::Ipv6),
+            (IPV6, true) => Some(Form::TaggedIpv6),
+            _ => None,
+        }
+    }
+
+    /// Whether a frame has a tag of the protocol of its port.
+    #[inline(always)]
+    fn is_tagged(&self, front: &Front) -> bool {
+        let behind = *front.first_chunk().expect("at a constant place");
+        Behind::addresses_of(&behind).is_tag_of(self.tpid)
     }
 
     #[inline(always)]
-    fn ipv4<const L3: usize>(&self, front: &Front, size: u32) -> Option<Words> {
+    fn ipv4<const L3: usize>(&self, front: &Front, size: u32) -> Option<[u64; WORDS_IPV4]> {
         let total = number_at(front, L3 + 2);
         if total + L3 as u32 > size {
             cold_path();
@@ -248,10 +363,11 @@ impl Reading {
         Some([w0, w1, w2, w3, self.place | flags])
     }
 
-    /// The key of a frame of IPv6.
-    fn ipv6<const L3: usize>(&self, front: &Front, size: u32) -> Option<Key> {
+    #[inline(always)]
+    fn ipv6<const L3: usize>(&self, front: &Front, size: u32) -> Option<[u64; WORDS]> {
         let payload = number_at(front, L3 + 4);
         if payload + (L3 + IPV6_HEADER) as u32 > size {
+            cold_path();
             return None;
         }
         let kind = front[L3 + 6];
@@ -268,7 +384,7 @@ impl Reading {
             | u64::from(kind) << PROTOCOL_SHIFT;
         let [w2, w5, w6, w7] = [8, 16, 24, 32].map(|at| u64_at(front, L3 + at));
         let (w0, place) = (u64_at(front, 0), self.place | flags);
-        Some(Key([w0, w1, w2, w3, place, w5, w6, w7]))
+        Some([w0, w1, w2, w3, place, w5, w6, w7])
     }
 
     /// Ports and flags, with what `Transport::parse` asks of the header at `at`, which is `before`

@@ -1,11 +1,17 @@
-use super::*;
+use super::{run::Run, *};
 use crate::{
     config::policy::{Direction, FlowPlace},
     counters::DropReason,
     limits::NetworkIndex,
     mem::{FrameCache, HugePages, Pool},
-    table::fdb::Fdb,
-    wire::{ip::protocol, layer2::Layer2, packet::Packet, vlan::Tpid},
+    table::fdb::{Fdb, Place},
+    wire::{
+        ip::protocol,
+        layer2::Layer2,
+        packet::Packet,
+        parse::Tag,
+        vlan::{Tci, Tpid},
+    },
 };
 
 const NOW: Tick = Tick(100);
@@ -276,24 +282,107 @@ fn a_frame_is_taken_only_where_its_key_is_that_of_the_flow() {
 #[test]
 fn flows_that_differ_in_one_byte_have_places_of_their_own() {
     let mut bench = Bench::new();
-    let frame = ordinary().swap_remove(0);
-    // Both MAC addresses, both addresses, both ports.
-    for place in (0..12).chain(26..38) {
-        let mut indices: Vec<usize> = (0..=255)
-            .map(|value| {
+    for frame in ordinary() {
+        let l3 = if frame[12] == 0x81 { 18 } else { 14 };
+        // Addresses at layer 3 and ports.
+        let behind = match frame[l3] >> 4 {
+            4 => l3 + 12..l3 + 24,
+            _ => l3 + 8..l3 + 44,
+        };
+        for place in (0..12).chain(behind) {
+            let sets = (0..=255).map(|value| {
                 let mut other = frame.clone();
                 other[place] = value;
                 let key = bench.key(&other).expect("an ordinary frame");
-                bench.shortcuts.secrets.index(&key)
-            })
-            .collect();
-        indices.sort_unstable();
-        indices.dedup();
-        assert!(
-            indices.len() > 128,
-            "byte {place}: {} places",
-            indices.len()
-        );
+                bench.shortcuts.secrets.sets_of(&key)
+            });
+            let sets: Vec<_> = sets.collect();
+            for set in 0..2 {
+                let mut indices: Vec<_> = sets.iter().map(|sets| sets[set]).collect();
+                indices.sort_unstable();
+                indices.dedup();
+                let count = indices.len();
+                assert!(count > 128, "set {set}, byte {place}: {count} places");
+            }
+        }
+    }
+}
+
+/// Flows of the first frame's kind that belong to the same set.
+fn of_one_set(bench: &mut Bench, count: usize) -> Vec<Vec<u8>> {
+    let mut set_of = |frame: &[u8]| {
+        let key = bench.key(frame).expect("an ordinary frame");
+        bench.shortcuts.secrets.sets_of(&key)[0] / WAYS
+    };
+    let set = set_of(&with_port(0));
+    let others = (0..u16::MAX).map(with_port);
+    let flows: Vec<_> = others
+        .filter(|other| set_of(other) == set)
+        .take(count)
+        .collect();
+    assert_eq!(flows.len(), count, "so many ports come to one set");
+    flows
+}
+
+#[test]
+fn what_finds_no_room_in_its_set_is_in_another() {
+    let mut bench = Bench::new();
+    let flows = of_one_set(&mut bench, WAYS + 3);
+    for flow in &flows {
+        bench.insert(flow, GUEST, None);
+    }
+    for flow in &flows {
+        assert!(bench.take(flow), "{flow:x?}");
+    }
+}
+
+/// What is kept in the second set is not looked for where the last of its places in the first one
+/// is free, and is entered there again.
+#[test]
+fn what_has_room_in_its_set_again_comes_back() {
+    let mut bench = Bench::new();
+    let flows = of_one_set(&mut bench, WAYS + 1);
+    for flow in &flows {
+        bench.insert(flow, GUEST, None);
+    }
+    let key = bench.key(&flows[WAYS]).expect("an ordinary frame");
+    let last = bench.shortcuts.secrets.sets_of(&key)[0] ^ (WAYS - 1);
+    bench.shortcuts.free(last);
+    assert!(!bench.take(&flows[WAYS]));
+    bench.insert(&flows[WAYS], GUEST, None);
+    assert!(bench.take(&flows[WAYS]));
+}
+
+/// Frames of all kinds one after the other are one run, each with what is known of its own flow.
+#[test]
+fn kinds_may_follow_each_other_in_a_run() {
+    let mut bench = Bench::new();
+    let flows = ordinary();
+    let tag = |number: usize| Tag::new(Tpid::Customer, Tci(number as u16 + 1));
+    for (number, flow) in flows.iter().enumerate() {
+        let entry = Entry::new(Place::NOWHERE, Place::NOWHERE, Some(tag(number)));
+        bench.insert_as(entry, flow, GUEST, None);
+    }
+    let order = [0, 3, 4, 4, 6, 1, 7, 2, 5, 0, 0];
+    let frames: Vec<_> = order
+        .iter()
+        .map(|number| bench.frame(&flows[*number]))
+        .collect();
+    let mut entries = [Entry::NOTHING; 11];
+    let stations = bench.fdb.at(NOW);
+    let run = bench.shortcuts.take_run(
+        &bench.reading,
+        &stations,
+        (&frames, bench.cache.region()),
+        &mut entries,
+    );
+    assert_eq!(run.count, order.len());
+    let expected = order.map(|number| Some(tag(number)));
+    assert_eq!(entries.map(|entry| entry.tag), expected);
+    let bytes: usize = frames.iter().map(Frame::size).sum();
+    assert_eq!((run.bytes, run.is_unknown), (bytes, false));
+    for frame in frames {
+        bench.cache.free(frame);
     }
 }
 
