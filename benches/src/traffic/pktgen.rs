@@ -25,6 +25,8 @@ const MOST_BY_PORT: u64 = (u16::MAX - FIRST_SOURCE_PORT) as u64;
 const MOST_BY_ADDRESS: u64 = 65_000;
 /// How long it may take to end after it was told to.
 const END: Duration = Duration::from_secs(5);
+/// Between two looks at whether it has.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A run, as pktgen's device is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,31 +181,39 @@ pub fn run(device: &Device, job: &Job, stop: &AtomicBool) -> Result<Sent> {
 /// The command to start returns when everything is sent, so another thread is needed to stop.
 fn start_and_stop(device: &Device, job: &Job, stop: &AtomicBool) -> Result<Sent> {
     let begin = Instant::now();
-    thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            device.move_thread()?;
-            write("pgctrl", "start")
-        });
-        while !running.is_finished() {
-            let is_over = job.time.is_some_and(|time| begin.elapsed() >= time);
-            if is_over || stop.load(Relaxed) {
-                write("pgctrl", "stop")?;
-                break;
-            }
-            thread::sleep(Duration::from_millis(5));
+    let own = device.clone();
+    let running = thread::spawn(move || {
+        own.move_thread()?;
+        write("pgctrl", "start")
+    });
+    while !running.is_finished() {
+        let is_over = job.time.is_some_and(|time| begin.elapsed() >= time);
+        if is_over || stop.load(Relaxed) {
+            write("pgctrl", "stop")?;
+            break;
         }
-        let told = Instant::now();
-        while !running.is_finished() && told.elapsed() < END {
-            thread::sleep(Duration::from_millis(5));
-        }
-        match running.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })?;
+        thread::sleep(PAUSE);
+    }
+    let ended = end_within(running, END);
+    ended.with_context(|| format!("pktgen does not end within {END:?} of being told to"))??;
     let file = PathBuf::from(DIRECTORY).join(format!("{}@{}", device.name(), job.core));
     let text = fs::read_to_string(file).context("what pktgen has done")?;
     Sent::from_text(&text).with_context(|| format!("pktgen says: {text}"))
+}
+
+/// What a thread gives that ends in time; none, and it is left to itself, if it does not.
+fn end_within<T>(thread: thread::JoinHandle<T>, limit: Duration) -> Option<T> {
+    let begin = Instant::now();
+    while !thread.is_finished() {
+        if begin.elapsed() >= limit {
+            return None;
+        }
+        thread::sleep(PAUSE);
+    }
+    match thread.join() {
+        Ok(result) => Some(result),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 fn write(file: &str, command: &str) -> Result<()> {
@@ -266,6 +276,17 @@ mod tests {
         let job = Job::new(shape, rate, length, Some(1)).expect("possible");
         let line = |(file, command): (String, String)| format!("{file}: {command}\n");
         job.writes("veA").into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_not_waited_for() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let endless = thread::spawn(move || ended.recv());
+        assert_eq!(end_within(endless, Duration::from_millis(20)), None);
+        // It would end now.
+        drop(end);
+        let quick = thread::spawn(|| 7);
+        assert_eq!(end_within(quick, END), Some(7));
     }
 
     #[test]
