@@ -263,10 +263,16 @@ impl WorkerCounters {
     /// Adds frames to the counters of rules that they met.
     pub fn count_hits(&self, hits: &[u32], frames: u64, bytes: u64) {
         for hit in hits {
-            let counters = self.hit(*hit);
-            counters.frames.add(frames);
-            counters.bytes.add(bytes);
+            self.count_hit(*hit, frames, bytes);
         }
+    }
+
+    /// The same for one rule.
+    #[inline(always)]
+    pub fn count_hit(&self, hit: u32, frames: u64, bytes: u64) {
+        let counters = self.hit(hit);
+        counters.frames.add(frames);
+        counters.bytes.add(bytes);
     }
 
     /// Frames of a network that went to all its ports.

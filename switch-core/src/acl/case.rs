@@ -26,12 +26,17 @@ impl Set {
 
     /// Whether a number is in one of the ranges: a binary search.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn contains(&self, number: u128) -> bool {
         // Nearly every guard has one address of a family.
         if let [(low, high)] = *self.0 {
             return low <= number && number <= high;
         }
+        self.one_contains(number)
+    }
+
+    #[inline(never)]
+    fn one_contains(&self, number: u128) -> bool {
         let behind = self.0.partition_point(|(low, _)| *low <= number);
         behind > 0 && number <= self.0[behind - 1].1
     }

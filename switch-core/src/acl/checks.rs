@@ -8,13 +8,15 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     case::{Case, Set, Test},
     key::Field,
-    pack::{Packed, bits, place},
+    pack::{Packed, Word, bits, place},
 };
 
 /// The bits of a word, less the smallest number that they may be, are at most `span`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Comparison {
-    word: usize,
+    word: Word,
+    /// Steps from this one to the next case, which comes next where it does not hold.
+    skip: u8,
     mask: u64,
     low: u64,
     span: u64,
@@ -23,7 +25,8 @@ struct Comparison {
 impl Comparison {
     /// What no word does: 0, less 1, is more.
     const NEVER: Self = Self {
-        word: 0,
+        word: Word::Transport,
+        skip: 0,
         mask: 0,
         low: 1,
         span: 0,
@@ -39,6 +42,7 @@ impl Comparison {
         }
         Self {
             word,
+            skip: 0,
             mask: (mask & bits(field)) << shift,
             low: low << shift,
             span: (high - low) << shift,
@@ -46,7 +50,7 @@ impl Comparison {
     }
 
     fn holds(&self, key: &Packed) -> bool {
-        (key.0[self.word] & self.mask).wrapping_sub(self.low) <= self.span
+        (key.word(self.word) & self.mask).wrapping_sub(self.low) <= self.span
     }
 
     /// Both in one, where both ask for one value of bits of the same word.
@@ -83,123 +87,151 @@ impl Membership {
     }
 }
 
-/// Where what one case asks for begins, and how much it is.
-#[derive(Clone, Copy, Debug)]
-struct Checked {
-    rule: u32,
-    first_comparison: u32,
-    first_membership: u32,
-    /// A case has no more of either than there are fields.
-    comparisons: u16,
-    memberships: u16,
+/// What is done with a frame next, where cases are tried on it one after the other. Of two kinds,
+/// so that one look tells a comparison from all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Compare(Comparison),
+    Other(Other),
 }
 
-const _: () = assert!(size_of::<Checked>() == 16);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Other {
+    /// Goes on if the membership of this number holds, else with the next case, so many steps from
+    /// here.
+    Find { membership: u32, skip: u8 },
+    /// All has been met: the frame belongs to this rule.
+    Met(u32),
+    /// There is no further case.
+    End,
+}
 
-/// Cases, in the order of their rules.
+const _: () = assert!(size_of::<Step>() == 32);
+
+/// Lists of cases, each in the order of its rules.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
-    cases: Box<[Checked]>,
-    comparisons: Box<[Comparison]>,
+    /// What is to be done for the cases of a list, step by step; lists that are the same share
+    /// theirs.
+    steps: Box<[Step]>,
     memberships: Box<[Membership]>,
 }
 
 impl Checks {
-    /// What these cases ask for.
+    /// What these cases ask for, in one list.
     #[must_use]
     pub fn new(cases: &[Case]) -> Self {
         let mut collector = Collector::default();
-        for (number, case) in cases.iter().enumerate() {
-            collector.add(number as u32, case, |_| true);
-        }
+        collector.add((0..).zip(cases), |_| true);
         collector.finish()
     }
 
-    /// The rules of the cases, in their order.
-    pub fn rules(&self) -> impl Iterator<Item = u32> + '_ {
-        self.cases.iter().map(|case| case.rule)
+    /// The rules that a frame meets, in their order: of each case of the first list that it is one
+    /// of.
+    pub fn all_matches(&self, key: &Packed) -> impl Iterator<Item = u32> {
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let (rule, at) = self.next_match(next?, key)?;
+            next = Some(at + 1);
+            Some(rule)
+        })
     }
 
-    /// Whether a frame is one of a case's.
+    /// The rule of the first case that a frame is one of, of the list that begins here.
     #[must_use]
-    pub fn hold(&self, case: usize, key: &Packed) -> bool {
-        self.are_met(&self.cases[case], key)
-    }
-
-    /// The rule of the first of so many cases from `first` on that a frame is one of, if that is
-    /// before `best`; else `best`.
-    #[must_use]
-    #[inline]
-    pub fn first_match(&self, first: usize, count: usize, key: &Packed, best: u32) -> u32 {
-        for case in &self.cases[first..][..count] {
-            if case.rule >= best {
-                break;
-            }
-            if self.are_met(case, key) {
-                return case.rule;
+    #[inline(always)]
+    pub fn first_match(&self, start: u32, key: &Packed) -> Option<u32> {
+        let mut at = start as usize;
+        while let Some(step) = self.steps.get(at) {
+            match step {
+                Step::Compare(comparison) if comparison.holds(key) => at += 1,
+                Step::Compare(comparison) => at += usize::from(comparison.skip),
+                Step::Other(Other::Met(rule)) => return Some(*rule),
+                Step::Other(Other::End) => return None,
+                // From the start, so that nothing has to be kept for what comes behind it.
+                Step::Other(Other::Find { .. }) => return self.first_match_with_sets(start, key),
             }
         }
-        best
+        None
     }
 
-    #[inline]
-    fn are_met(&self, case: &Checked, key: &Packed) -> bool {
-        let comparisons = &self.comparisons[case.first_comparison as usize..];
-        let comparisons = &comparisons[..usize::from(case.comparisons)];
-        comparisons.iter().all(|comparison| comparison.holds(key))
-            && (case.memberships == 0 || self.are_members(case, key))
-    }
-
+    /// The same where there are memberships.
     #[inline(never)]
-    fn are_members(&self, case: &Checked, key: &Packed) -> bool {
-        let memberships = &self.memberships[case.first_membership as usize..];
-        let memberships = &memberships[..usize::from(case.memberships)];
-        memberships.iter().all(|membership| membership.holds(key))
+    fn first_match_with_sets(&self, start: u32, key: &Packed) -> Option<u32> {
+        let (rule, _) = self.next_match(start as usize, key)?;
+        Some(rule)
+    }
+
+    /// The rule of the next case that a frame is one of, from a step on, and where that case ends.
+    fn next_match(&self, mut at: usize, key: &Packed) -> Option<(u32, usize)> {
+        loop {
+            let (holds, skip) = match self.steps.get(at)? {
+                Step::Compare(comparison) => (comparison.holds(key), comparison.skip),
+                Step::Other(Other::Find { membership, skip }) => {
+                    (self.memberships[*membership as usize].holds(key), *skip)
+                }
+                Step::Other(Other::Met(rule)) => return Some((*rule, at)),
+                Step::Other(Other::End) => return None,
+            };
+            at += if holds { 1 } else { usize::from(skip) };
+        }
     }
 }
 
-/// Collects cases. One may be tried at several places, with fewer tests where it is known that the
+/// Collects lists of cases. A case may be in several, with fewer tests where it is known that the
 /// others hold.
 #[derive(Debug, Default)]
 pub struct Collector {
-    cases: Vec<Checked>,
-    comparisons: Vec<Comparison>,
+    steps: Vec<Step>,
     memberships: Vec<Membership>,
-    /// Where the comparisons begin that some case has already.
-    known: HashMap<Vec<Comparison>, u32>,
+    /// Where the list begins that has these steps.
+    known: HashMap<Vec<Step>, u32>,
     /// By a case's number, where its memberships begin.
     members: HashMap<u32, u32>,
 }
 
 impl Collector {
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.cases.len()
-    }
-
-    /// Adds a case, of whose ranges only those that are open are to be tried. Cases with the same
-    /// number are the same.
-    pub fn add(&mut self, number: u32, case: &Case, is_open: impl Fn(&Test) -> bool) {
-        let open: Vec<&Test> = case.tests.iter().filter(|test| is_open(test)).collect();
-        let comparisons = comparisons_of(&open);
-        let memberships = case.tests.iter().filter_map(membership).count();
-        let checked = Checked {
-            rule: case.rule,
-            comparisons: comparisons.len() as u16,
-            memberships: memberships as u16,
-            first_comparison: self.place_of(comparisons),
-            first_membership: self.members_of(number, case),
-        };
-        self.cases.push(checked);
-    }
-
-    fn place_of(&mut self, comparisons: Vec<Comparison>) -> u32 {
-        let end = self.comparisons.len() as u32;
-        *self.known.entry(comparisons).or_insert_with_key(|new| {
-            self.comparisons.extend(new);
+    /// Adds a list of cases, of whose ranges only those that are open are to be tried, and gives
+    /// where it begins. Cases with the same number are the same.
+    pub fn add<'c>(
+        &mut self,
+        cases: impl IntoIterator<Item = (u32, &'c Case)>,
+        is_open: impl Fn(&Test) -> bool,
+    ) -> u32 {
+        let mut steps = Vec::new();
+        for (number, case) in cases {
+            self.add_case(&mut steps, number, case, &is_open);
+        }
+        steps.push(Step::Other(Other::End));
+        let end = self.steps.len() as u32;
+        *self.known.entry(steps).or_insert_with_key(|new| {
+            self.steps.extend(new);
             end
         })
+    }
+
+    fn add_case(
+        &mut self,
+        steps: &mut Vec<Step>,
+        number: u32,
+        case: &Case,
+        is_open: impl Fn(&Test) -> bool,
+    ) {
+        let open: Vec<&Test> = case.tests.iter().filter(|test| is_open(test)).collect();
+        let compared = comparisons_of(&open);
+        let found = case.tests.iter().filter_map(membership).count();
+        // No case has more tests than there are fields, by some.
+        let mut skips = (1..=compared.len() + found + 1)
+            .rev()
+            .map(|skip| skip as u8);
+        for (comparison, skip) in compared.into_iter().zip(&mut skips) {
+            steps.push(Step::Compare(Comparison { skip, ..comparison }));
+        }
+        let first = self.members_of(number, case);
+        for (membership, skip) in (first..).take(found).zip(&mut skips) {
+            steps.push(Step::Other(Other::Find { membership, skip }));
+        }
+        steps.push(Step::Other(Other::Met(case.rule)));
     }
 
     fn members_of(&mut self, number: u32, case: &Case) -> u32 {
@@ -211,12 +243,11 @@ impl Collector {
         })
     }
 
-    /// The cases, in the order in which they were added.
+    /// All lists.
     #[must_use]
     pub fn finish(self) -> Checks {
         Checks {
-            cases: self.cases.into(),
-            comparisons: self.comparisons.into(),
+            steps: self.steps.into(),
             memberships: self.memberships.into(),
         }
     }
@@ -269,6 +300,10 @@ mod tests {
     use super::*;
     use crate::acl::key::Key;
 
+    fn hold(checks: &Checks, list: u32, key: &Packed) -> bool {
+        checks.first_match(list, key).is_some()
+    }
+
     /// TCP to a port of a network.
     fn tests() -> [Test; 5] {
         [
@@ -308,12 +343,12 @@ mod tests {
                 key.set(*field, *low);
             }
         }
-        assert!(case.matches(&key) && checks.hold(0, &Packed::of(&key)));
+        assert!(case.matches(&key) && hold(&checks, 0, &Packed::of(&key)));
         for field in Field::ALL {
             let mut other = key;
             other.set(field, key.get(field) ^ (field.largest() / 2 + 1));
             let expected = case.matches(&other);
-            assert_eq!(checks.hold(0, &Packed::of(&other)), expected, "{field:?}");
+            assert_eq!(hold(&checks, 0, &Packed::of(&other)), expected, "{field:?}");
         }
     }
 
@@ -324,10 +359,9 @@ mod tests {
             tests: tests().into(),
         };
         let mut collector = Collector::default();
-        collector.add(0, &case, |test| {
-            *test != Test::is(Field::DestinationPort, 443)
-        });
-        collector.add(0, &case, |_| false);
+        let is_port = |test: &Test| *test == Test::is(Field::DestinationPort, 443);
+        let open = collector.add([(0, &case)], |test| !is_port(test));
+        let closed = collector.add([(0, &case)], |_| false);
         let checks = collector.finish();
         let mut key = Key::default();
         for (field, value) in [
@@ -336,11 +370,11 @@ mod tests {
             (Field::Protocol, 6),
             (Field::Transport, 1),
         ] {
-            assert!(!checks.hold(0, &Packed::of(&key)), "without {field:?}");
+            assert!(!hold(&checks, open, &Packed::of(&key)), "without {field:?}");
             key.set(field, value);
         }
-        assert!(checks.hold(0, &Packed::of(&key)));
-        assert!(checks.hold(1, &Packed::default()));
+        assert!(hold(&checks, open, &Packed::of(&key)));
+        assert!(hold(&checks, closed, &Packed::default()));
     }
 
     #[test]
@@ -352,7 +386,7 @@ mod tests {
         for protocol in 0..=255 {
             let mut key = Key::default();
             key.set(Field::Protocol, protocol);
-            assert!(!checks.hold(0, &Packed::of(&key)));
+            assert!(!hold(&checks, 0, &Packed::of(&key)));
         }
     }
 }

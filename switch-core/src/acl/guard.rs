@@ -1,6 +1,8 @@
 //! What a port may say about itself: which addresses it may use and claim, and which services it
 //! may offer. Bound to the port, so that no address that a guest chooses changes it.
 
+use std::hint::cold_path;
+
 use super::case::Set;
 use crate::wire::{
     arp::Arp,
@@ -112,10 +114,16 @@ impl Guard {
         let Some((ipv4, _)) = &self.addresses else {
             return Ok(());
         };
-        let asks = is_udp
-            && packet.addresses == u64::from(u32::MAX)
-            && (source, destination) == (DHCP_CLIENT, DHCP_SERVER);
-        match ipv4.contains(packet.source_address().into()) || asks {
+        let asks = || {
+            is_udp
+                && packet.addresses == u64::from(u32::MAX)
+                && (source, destination) == (DHCP_CLIENT, DHCP_SERVER)
+        };
+        if ipv4.contains(packet.source_address().into()) {
+            return Ok(());
+        }
+        cold_path();
+        match asks() {
             true => Ok(()),
             false => Err(Refused::Address),
         }

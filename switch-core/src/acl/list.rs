@@ -8,9 +8,10 @@ use arrayvec::ArrayVec;
 use super::{
     case::{self, Case, Test},
     checks::Checks,
+    classifier::Classifier,
     key::Key,
     pack::Packed,
-    tree::{Classifier, Cost},
+    tree::Cost,
 };
 use crate::limits::MAX_COUNT_RULES;
 
@@ -160,39 +161,54 @@ impl List {
     #[inline(never)]
     pub fn allows(&self, key: &Packed, hits: &mut Hits) -> bool {
         let rule = self.classifier.first_match(key);
-        let counted = |case| self.counted.hold(case, key);
-        self.conclude(rule, self.counted.rules(), counted, hits)
+        if !self.counting.is_empty() {
+            self.count(rule, self.counted.all_matches(key), hits);
+        }
+        let (action, hit) = self.conclude(rule);
+        hits.push(hit);
+        action == Action::Allow
+    }
+
+    /// The same for the key of an ordinary packet, with the counter of the rule that decides; none
+    /// where further rules might count.
+    #[must_use]
+    #[inline(always)]
+    pub fn decide_on_ordinary(&self, key: &Packed) -> Option<(bool, u32)> {
+        if !self.counting.is_empty() {
+            return None;
+        }
+        let (action, hit) = self.conclude(self.classifier.first_match_of_ordinary(key));
+        Some((action == Action::Allow, hit))
     }
 
     /// The reference of [`allows`](Self::allows): looks at every rule.
     pub fn allows_by_looking_at_each(&self, key: &Key, hits: &mut Hits) -> bool {
         let rule = case::first_match(&self.deciding, key);
-        let counting = self.counting.iter().map(|case| case.rule);
-        let counted = |case: usize| self.counting[case].matches(key);
-        self.conclude(rule, counting, counted, hits)
+        let met = self.counting.iter().filter(|case| case.matches(key));
+        self.count(rule, met.map(|case| case.rule), hits);
+        let (action, hit) = self.conclude(rule);
+        hits.push(hit);
+        action == Action::Allow
     }
 
-    /// What follows from the rule that decides and those that count, of which `counted` says by
-    /// their position whether the frame meets them.
-    #[inline]
-    fn conclude(
-        &self,
-        rule: Option<u32>,
-        counting: impl Iterator<Item = u32>,
-        counted: impl Fn(usize) -> bool,
-        hits: &mut Hits,
-    ) -> bool {
-        let end = rule.unwrap_or(u32::MAX);
+    /// Adds the counters of the rules that count, of those that the frame meets, before the one
+    /// that decides.
+    #[inline(never)]
+    fn count(&self, deciding: Option<u32>, met: impl Iterator<Item = u32>, hits: &mut Hits) {
+        let end = deciding.unwrap_or(u32::MAX);
         let mut last = None;
-        for (case, rule) in counting.enumerate().take_while(|(_, rule)| *rule < end) {
-            if last != Some(rule) && counted(case) {
+        for rule in met.take_while(|rule| *rule < end) {
+            if last != Some(rule) {
                 last = Some(rule);
                 hits.push(self.rules[rule as usize].1);
             }
         }
-        let (action, hit) = rule.map_or(self.default, |rule| self.rules[rule as usize]);
-        hits.push(hit);
-        action == Action::Allow
+    }
+
+    /// What follows from the rule that decides.
+    #[inline(always)]
+    fn conclude(&self, rule: Option<u32>) -> (Action, u32) {
+        rule.map_or(self.default, |rule| self.rules[rule as usize])
     }
 }
 

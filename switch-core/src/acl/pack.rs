@@ -16,25 +16,43 @@ pub const WORDS: usize = 7;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Packed(pub [u64; WORDS]);
 
+/// A word of a packed key, so that no number of one has to be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(super) enum Word {
+    SourceHigh,
+    SourceLow,
+    DestinationHigh,
+    DestinationLow,
+    /// The source MAC address and the EtherType.
+    Source,
+    /// The destination MAC address and the network.
+    Destination,
+    /// All else.
+    Transport,
+}
+
+const _: () = assert!(Word::Transport as usize + 1 == WORDS);
+
 /// The word and the lowest bit of a field.
-pub(super) const fn place(field: Field) -> (usize, u32) {
+pub(super) const fn place(field: Field) -> (Word, u32) {
     match field {
-        Field::SourceHigh => (0, 0),
-        Field::SourceLow => (1, 0),
-        Field::DestinationHigh => (2, 0),
-        Field::DestinationLow => (3, 0),
-        Field::SourceMac => (4, 0),
-        Field::Ethertype => (4, 48),
-        Field::DestinationMac => (5, 0),
-        Field::Network => (5, 48),
-        Field::SourcePort => (6, 0),
-        Field::DestinationPort => (6, 16),
-        Field::Protocol => (6, 32),
-        Field::TcpFlags => (6, 40),
-        Field::Dscp => (6, 48),
-        Field::Fragment => (6, 54),
-        Field::Transport => (6, 56),
-        Field::Pcp => (6, 57),
+        Field::SourceHigh => (Word::SourceHigh, 0),
+        Field::SourceLow => (Word::SourceLow, 0),
+        Field::DestinationHigh => (Word::DestinationHigh, 0),
+        Field::DestinationLow => (Word::DestinationLow, 0),
+        Field::SourceMac => (Word::Source, 0),
+        Field::Ethertype => (Word::Source, 48),
+        Field::DestinationMac => (Word::Destination, 0),
+        Field::Network => (Word::Destination, 48),
+        Field::SourcePort => (Word::Transport, 0),
+        Field::DestinationPort => (Word::Transport, 16),
+        Field::Protocol => (Word::Transport, 32),
+        Field::TcpFlags => (Word::Transport, 40),
+        Field::Dscp => (Word::Transport, 48),
+        Field::Fragment => (Word::Transport, 54),
+        Field::Transport => (Word::Transport, 56),
+        Field::Pcp => (Word::Transport, 57),
     }
 }
 
@@ -110,18 +128,46 @@ impl Packed {
         key
     }
 
+    /// One word.
+    #[inline(always)]
+    pub(super) fn word(&self, word: Word) -> u64 {
+        self.0[word as usize]
+    }
+
+    /// What all ordinary packets have in common.
+    pub(super) const ORDINARY: [(Field, u64); 5] = [
+        (Field::SourceHigh, 0),
+        (Field::DestinationHigh, 0),
+        (Field::Ethertype, ETHERTYPE_IPV4 as u64),
+        (Field::Fragment, 0),
+        (Field::Transport, 1),
+    ];
+
+    /// Whether it is that of an ordinary packet.
+    #[must_use]
+    #[inline]
+    pub fn is_ordinary(&self) -> bool {
+        // The last two fields are side by side.
+        const ABOVE: u32 = 64 - 57;
+        const IS_WHOLE: u64 = 0b100;
+        let [source_high, _, destination_high, _, source, _, transport] = self.0;
+        source_high | destination_high == 0
+            && source >> 48 == u64::from(ETHERTYPE_IPV4)
+            && transport << ABOVE >> (ABOVE + 54) == IS_WHOLE
+    }
+
     /// One field.
     #[must_use]
     #[inline]
     pub fn get(&self, field: Field) -> u64 {
         let (word, shift) = place(field);
-        self.0[word] >> shift & bits(field)
+        self.word(word) >> shift & bits(field)
     }
 
     /// These bits of a field, too.
     pub fn add(&mut self, field: Field, more: u64) {
         let (word, shift) = place(field);
-        self.0[word] |= (more & bits(field)) << shift;
+        self.0[word as usize] |= (more & bits(field)) << shift;
     }
 
     /// The bits that a condition looks at.
@@ -149,7 +195,7 @@ impl Packed {
 
     /// Only what the mask asks for.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn masked(mut self, mask: &Self) -> Self {
         for (own, mask) in self.0.iter_mut().zip(mask.0) {
             *own &= mask;
@@ -174,6 +220,28 @@ mod tests {
         }
         for field in Field::ALL {
             assert_eq!(all.get(field), bits(field), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn what_all_ordinary_packets_have_makes_one() {
+        let mut ordinary = Packed::default();
+        for (field, value) in Packed::ORDINARY {
+            ordinary.add(field, value);
+        }
+        assert!(ordinary.is_ordinary());
+        let asked = Packed::ORDINARY.map(|(field, _)| field);
+        for field in Field::ALL {
+            for bit in 0..u64::BITS - field.largest().leading_zeros() {
+                let mut other = Key::default();
+                for field in Field::ALL {
+                    other.set(field, ordinary.get(field));
+                }
+                other.set(field, (ordinary.get(field) ^ 1 << bit).min(field.largest()));
+                let expected = !asked.contains(&field);
+                let packed = Packed::of(&other);
+                assert_eq!(packed.is_ordinary(), expected, "{field:?}, bit {bit}");
+            }
         }
     }
 

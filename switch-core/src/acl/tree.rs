@@ -1,4 +1,4 @@
-//! The classifier: a decision tree over the fields, with short lists of cases at its leaves.
+//! Decision trees over the fields, with short lists of cases at their leaves.
 //!
 //! An inner node cuts the numbers of one field, where the packed key has it, into parts: at one
 //! number into two, or from there on into many of the same size. Every case is in all the leaves
@@ -6,13 +6,13 @@
 //! their tests only those that the way has not answered. Cases that are wide where others are
 //! narrow would be in very many leaves: they are kept apart in trees of their own. A look-up visits
 //! all trees, at most [`MOST_TREES`]; depth and leaves are bounded when the tree is built, and
-//! [`Classifier::cost`] says what the worst frame costs.
+//! [`Forest::cost`] says what the worst frame costs.
 
 use super::{
     case::{Case, Test},
     checks::{Checks, Collector},
     key::Field,
-    pack::{self, Packed, WORDS},
+    pack::{self, Packed, Word},
 };
 
 /// Cases of a leaf that are not split further.
@@ -33,27 +33,28 @@ const MOST_TREES: usize = 8;
 
 /// Where a way ends or goes on.
 #[derive(Clone, Copy, Debug)]
-struct Node {
-    /// The child for the first part, which the others follow. Of a leaf: the first case.
-    next: u32,
-    /// The word that has the field, or [`LEAF_MARK`].
-    word: u8,
-    /// How far it is shifted to the left, so that the field has the upper bits. What is below them
-    /// is smaller than any part.
-    shift: u8,
-    /// How far the distance from `base` is shifted to the right, so that it is a part's number.
-    right: u8,
-    /// The number of the last part, which all larger ones belong to.
-    last: u8,
-    /// What is subtracted from the shifted word; smaller numbers belong to the first part. Of a
-    /// leaf: how many cases it has.
-    base: u64,
+enum Node {
+    /// It goes on at the child whose part a frame belongs to.
+    Inner {
+        /// The child for the first part, which the others follow.
+        children: u32,
+        /// The word that has the field.
+        word: Word,
+        /// How far it is shifted to the left, so that the field has the upper bits. What is below
+        /// them is smaller than any part.
+        shift: u8,
+        /// How far the distance from `base` is shifted to the right, so that it is a part's number.
+        right: u8,
+        /// The number of the last part, which all larger ones belong to.
+        last: u8,
+        /// What is subtracted from the shifted word; smaller numbers belong to the first part.
+        base: u64,
+    },
+    /// It ends at the list of cases that begins here.
+    Leaf { cases: u32 },
 }
 
 const _: () = assert!(size_of::<Node>() == 16);
-
-/// The `word` of a leaf: there is no such word.
-const LEAF_MARK: u8 = WORDS as u8;
 
 /// The largest work that a frame can cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,35 +70,50 @@ impl Cost {
     fn weight(self) -> usize {
         self.comparisons + 2 * self.cases
     }
+
+    /// What is worse of both, each on its own.
+    pub(super) fn worse(self, other: Self) -> Self {
+        Self {
+            comparisons: self.comparisons.max(other.comparisons),
+            cases: self.cases.max(other.cases),
+        }
+    }
 }
 
-/// The compiled form of a list of cases.
+/// The compiled form of a list of cases, for frames of a region.
 #[derive(Clone, Debug)]
-pub struct Classifier {
+pub struct Forest {
     nodes: Box<[Node]>,
-    /// Cases of the leaves, leaf by leaf, those of the first rules first.
+    /// The lists of cases of the leaves, those of the first rules first.
     checks: Checks,
-    /// The root of each tree and the first rule that it has, the lowest first.
-    roots: Box<[(u32, u32)]>,
+    /// The root of the tree with the first rule of all.
+    first: u32,
+    /// Of each other tree its root and the first rule that it has, the lowest first.
+    others: Box<[(u32, u32)]>,
     cost: Cost,
 }
 
-impl Classifier {
-    /// Compiles cases, whatever their order: to one tree if that is good, and to as many as make
-    /// the worst frame cheapest if it is not.
+impl Forest {
+    /// Compiles cases, in the order of their rules: to one tree if that is good, and to as many as
+    /// make the worst frame cheapest if it is not. Frames will be asked about only of which the
+    /// given fields have these values.
     #[must_use]
-    pub fn new(mut cases: Vec<Case>) -> Self {
-        cases.sort_by_key(|case| case.rule);
+    pub fn new(cases: &[Case], given: &[(Field, u64)]) -> Self {
         let boxes: Vec<Bounds> = cases.iter().map(Bounds::of).collect();
-        let built = GROUPINGS.map(|shapes| Self::grouped(&cases, &boxes, shapes));
+        let mut region = Bounds::everything();
+        for (field, value) in given {
+            region.ranges[*field as usize] = (*value, *value);
+        }
+        let built = GROUPINGS.map(|shapes| Self::grouped(cases, &boxes, &region, shapes));
         let cheapest = built.into_iter().min_by_key(|built| built.cost.weight());
         cheapest.expect("there is a way to group")
     }
 
     /// A tree for each group of cases that are narrow in the same of these fields.
-    fn grouped(cases: &[Case], boxes: &[Bounds], shapes: usize) -> Self {
+    fn grouped(cases: &[Case], boxes: &[Bounds], region: &Bounds, shapes: usize) -> Self {
         let mut groups: [Vec<u32>; MOST_TREES] = Default::default();
-        for (index, bounds) in boxes.iter().enumerate() {
+        let inside = |(_, bounds): &(usize, &Bounds)| bounds.meets(region);
+        for (index, bounds) in boxes.iter().enumerate().filter(inside) {
             groups[bounds.shape() & shapes].push(index as u32);
         }
         let mut builder = Builder {
@@ -111,7 +127,7 @@ impl Classifier {
         for group in groups.iter().filter(|group| !group.is_empty()) {
             let root = builder.nodes(1);
             let place = Place {
-                region: Bounds::everything(),
+                region: region.clone(),
                 depth: 0,
                 budget: MOST_COPIES * group.len().max(LEAF),
             };
@@ -121,40 +137,66 @@ impl Classifier {
             roots.push((root, cases[group[0] as usize].rule));
         }
         roots.sort_by_key(|(_, first)| *first);
+        let mut roots = roots.into_iter();
+        let first = roots
+            .next()
+            .map_or_else(|| builder.nodes(1), |(root, _)| root);
         let Builder { nodes, checks, .. } = builder;
         Self {
             nodes: nodes.into(),
             checks: checks.finish(),
-            roots: roots.into(),
+            first,
+            others: roots.collect(),
             cost,
         }
     }
 
     /// The first rule that a frame belongs to.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn first_match(&self, key: &Packed) -> Option<u32> {
-        let mut best = u32::MAX;
-        for (root, first) in &self.roots {
-            if *first >= best {
-                break;
-            }
-            best = self.first_match_below(*root, key, best);
+        let rule = self.first_match_below(self.first, key);
+        if self.others.is_empty() {
+            return rule;
         }
-        (best != u32::MAX).then_some(best)
+        self.first_match_of_others(rule, key)
     }
 
-    /// The first rule of one tree, or `best` where that comes before it.
-    #[inline]
-    fn first_match_below(&self, root: u32, key: &Packed, best: u32) -> u32 {
-        let mut node = &self.nodes[root as usize];
-        while let Some(word) = key.0.get(usize::from(node.word)) {
-            let distance = (word << node.shift).saturating_sub(node.base);
-            let part = (distance >> node.right).min(node.last.into());
-            node = &self.nodes[node.next as usize + part as usize];
+    /// The same, given what the first tree has found.
+    #[inline(never)]
+    fn first_match_of_others(&self, found: Option<u32>, key: &Packed) -> Option<u32> {
+        let mut best = found;
+        for (root, first) in &self.others {
+            if best.is_some_and(|best| best <= *first) {
+                break;
+            }
+            let rule = self.first_match_below(*root, key);
+            best = best.into_iter().chain(rule).min();
         }
-        let (first, count) = (node.next as usize, node.base as usize);
-        self.checks.first_match(first, count, key, best)
+        best
+    }
+
+    /// The first rule of one tree.
+    #[inline(always)]
+    fn first_match_below(&self, root: u32, key: &Packed) -> Option<u32> {
+        let mut node = &self.nodes[root as usize];
+        loop {
+            match node {
+                Node::Inner {
+                    children,
+                    word,
+                    shift,
+                    right,
+                    last,
+                    base,
+                } => {
+                    let distance = (key.word(*word) << shift).saturating_sub(*base);
+                    let part = (distance >> right).min(u64::from(*last));
+                    node = &self.nodes[*children as usize + part as usize];
+                }
+                Node::Leaf { cases } => return self.checks.first_match(*cases, key),
+            }
+        }
     }
 
     /// What the worst frame costs.
@@ -244,6 +286,12 @@ impl Bounds {
         })
     }
 
+    /// Whether some frame of a region matches.
+    fn meets(&self, region: &Self) -> bool {
+        let mut ranges = region.ranges.iter().enumerate();
+        ranges.all(|(field, range)| self.touches(field, *range))
+    }
+
     fn touches(&self, field: usize, range: (u64, u64)) -> bool {
         self.ranges[field].0 <= range.1 && range.0 <= self.ranges[field].1
     }
@@ -297,15 +345,8 @@ struct Builder<'a> {
     checks: Collector,
 }
 
-/// A leaf without cases.
-const EMPTY: Node = Node {
-    next: 0,
-    word: LEAF_MARK,
-    shift: 0,
-    right: 0,
-    last: 0,
-    base: 0,
-};
+/// What is filled later.
+const EMPTY: Node = Node::Leaf { cases: u32::MAX };
 
 impl Builder<'_> {
     /// So many nodes side by side.
@@ -346,15 +387,10 @@ impl Builder<'_> {
     }
 
     fn leaf(&mut self, node: u32, cases: &[u32], region: &Bounds) -> Cost {
-        self.nodes[node as usize] = Node {
-            next: self.checks.count() as u32,
-            base: cases.len() as u64,
-            ..EMPTY
-        };
-        for number in cases {
-            let case = &self.cases[*number as usize];
-            self.checks.add(*number, case, |test| !region.implies(test));
-        }
+        let listed = cases.iter();
+        let listed = listed.map(|number| (*number, &self.cases[*number as usize]));
+        let start = self.checks.add(listed, |test| !region.implies(test));
+        self.nodes[node as usize] = Node::Leaf { cases: start };
         Cost {
             comparisons: 0,
             cases: cases.len(),
@@ -366,9 +402,9 @@ impl Builder<'_> {
         let field = Field::ALL[cut.field];
         let (word, lowest) = pack::place(field);
         let above = pack::bits(field).leading_zeros() - lowest;
-        self.nodes[node as usize] = Node {
-            next: children,
-            word: word as u8,
+        self.nodes[node as usize] = Node::Inner {
+            children,
+            word,
             shift: above as u8,
             right: (lowest + above + cut.bits) as u8,
             last: (cut.parts - 1) as u8,

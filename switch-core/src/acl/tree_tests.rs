@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::acl::{
     case::{Set, Test, first_match},
+    classifier::Classifier,
     key::Key,
 };
 
@@ -62,10 +63,14 @@ fn cases() -> impl Strategy<Value = Vec<Case>> {
     })
 }
 
+/// Half of them as ordinary packets have them, which have trees of their own.
 fn key() -> impl Strategy<Value = Key> {
-    Field::ALL.map(value).prop_map(|values| {
+    (Field::ALL.map(value), any::<bool>()).prop_map(|(values, is_ordinary)| {
         let mut key = Key::default();
         for (field, value) in Field::ALL.into_iter().zip(values) {
+            key.set(field, value);
+        }
+        for (field, value) in Packed::ORDINARY.into_iter().filter(|_| is_ordinary) {
             key.set(field, value);
         }
         key

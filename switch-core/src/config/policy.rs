@@ -8,6 +8,7 @@ use crate::{
         pack::Packed,
     },
     limits::{MAX_NETWORKS, MAX_PORTS, NetworkIndex, PortIndex},
+    table::flow::FlowKey,
 };
 
 /// The position of a list in [`Policy::lists`], or none.
@@ -185,19 +186,30 @@ impl Pair<'_> {
         }
     }
 
-    /// The bits of a key that the outcome depends on, and 0 for all others.
+    /// The list, if there is one only, as at nearly every place.
     #[must_use]
-    #[inline]
-    pub fn masked(&self, key: &Packed) -> Packed {
+    #[inline(always)]
+    pub fn only(&self) -> Option<&List> {
         match (self.first, self.second) {
-            // Nearly every place has one list, whose mask need not be copied.
-            (Some(only), None) | (None, Some(only)) => key.masked(only.mask()),
-            _ => key.masked(&self.mask()),
+            (Some(only), None) | (None, Some(only)) => Some(only),
+            _ => None,
         }
     }
 
+    /// The key of a flow in the flow table, given the fields of a frame and the word of the place.
+    #[must_use]
+    #[inline(always)]
+    pub fn flow_key(&self, fields: &Packed, place: u64) -> FlowKey {
+        let masked = match self.only() {
+            // The mask need not be copied.
+            Some(list) => fields.masked(list.mask()),
+            None => fields.masked(&self.mask()),
+        };
+        let [w0, w1, w2, w3, w4, w5, w6] = masked.0;
+        [w0, w1, w2, w3, w4, w5, w6, place]
+    }
+
     /// Whether a frame may pass all; adds the counters of the rules that it met.
-    #[inline]
     pub fn allows(&self, key: &Packed, hits: &mut Hits) -> bool {
         if let Some(first) = self.first
             && !first.allows(key, hits)

@@ -62,7 +62,7 @@ pub(super) fn leave(
         sender: received.ingress,
     };
     let said = pass(context, &pair, place, &asked, reason);
-    if let (Some(shortcuts), Some(flow)) = (shortcuts, said.shortcut) {
+    if let (Some(shortcuts), Some(flow)) = (shortcuts, said.flow()) {
         let owner = (received.ingress, flow);
         insert(
             context,
@@ -73,5 +73,5 @@ pub(super) fn leave(
             owner,
         );
     }
-    said.allowed
+    said.allowed()
 }

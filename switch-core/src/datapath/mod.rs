@@ -12,6 +12,7 @@ mod dispatch;
 pub mod dry_run;
 mod entry;
 mod exit;
+mod gate;
 mod learn;
 mod leave;
 mod outbox;

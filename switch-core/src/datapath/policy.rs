@@ -6,16 +6,15 @@
 //! flow is kept twice: with all fields that the lists ask for in the flow table, and for ordinary
 //! frames by a [`shortcut`](super::shortcut) that leads past all these stages.
 
+use std::hint::cold_path;
+
 use super::{
     Context, Entry, Received, classify,
+    gate::Gate,
     shortcut::{Counted, Owner, Reading, Settling, Shortcuts},
 };
 use crate::{
-    acl::{
-        guard::{Guard, Refused},
-        list::Hits,
-        pack::Packed,
-    },
+    acl::{list::Hits, pack::Packed},
     config::{
         policy::{Direction, FlowPlace, Pair, Policy},
         snapshot::PortRules,
@@ -27,30 +26,56 @@ use crate::{
         fdb::View,
         flow::{self, Ticket},
     },
-    wire::{layer2::Layer2, ordinary::Ordinary, packet::Packet},
+    wire::ordinary::Ordinary,
 };
 
-/// What a list, or the flow table in its place, has said.
+/// What guard, lists, or the flow table in their place, have said of a frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Said {
-    pub(super) allowed: Result<(), DropReason>,
-    /// Frames like this one may take a shortcut; and the flow, where there is a list.
-    pub(super) shortcut: Option<Option<(Ticket, flow::Verdict)>>,
+pub(super) enum Said {
+    /// It may pass.
+    Allowed,
+    /// It may not; what comes next is asked about anew.
+    Refused(DropReason),
+    /// What is said of all frames of its flow, which so may take a shortcut.
+    OfFlow(Result<(), DropReason>, Flow),
 }
 
 impl Said {
     /// About a frame that no list is asked about.
-    const NOTHING: Self = Self {
-        allowed: Ok(()),
-        shortcut: Some(None),
-    };
+    pub(super) const NOTHING: Self = Self::OfFlow(Ok(()), None);
 
-    /// It may not pass, and what comes next is asked about anew.
-    const fn refused(reason: DropReason) -> Self {
-        Self {
-            allowed: Err(reason),
-            shortcut: None,
+    /// About a frame whose flow is not kept.
+    #[inline(always)]
+    pub(super) fn of_frame(allowed: bool, reason: DropReason) -> Self {
+        match allowed {
+            true => Self::Allowed,
+            false => Self::Refused(reason),
         }
+    }
+
+    /// Whether the frame may pass.
+    pub(super) fn allowed(&self) -> Result<(), DropReason> {
+        match self {
+            Self::Allowed => Ok(()),
+            Self::Refused(reason) => Err(*reason),
+            Self::OfFlow(allowed, _) => *allowed,
+        }
+    }
+
+    /// The flow that may take a shortcut.
+    pub(super) fn flow(self) -> Option<Flow> {
+        match self {
+            Self::Allowed | Self::Refused(_) => None,
+            Self::OfFlow(_, flow) => Some(flow),
+        }
+    }
+
+    /// Enters it, and gives the flow.
+    fn enter(self, entry: &mut Entry) -> Option<Flow> {
+        if let Err(reason) = self.allowed() {
+            entry.drop(reason);
+        }
+        self.flow()
     }
 }
 
@@ -74,12 +99,22 @@ pub(super) fn enter(
             reading: reading(context, way_in(received), received.rules),
             shortcuts,
         });
+    let mut newcomers = Newcomers {
+        received,
+        stations,
+        gate: None,
+        last: None,
+    };
     let mut policed = Counted::default();
     let (mut frames, mut entries) = (burst.as_slice(), entries);
     loop {
         let mut is_unknown = false;
         if let Some(Known { shortcuts, reading }) = &mut known {
-            let run = shortcuts.take_run(reading, stations, (frames, region), entries);
+            let enter_unknown = &mut |packet: &Ordinary, size, entry: &mut Entry| {
+                newcomers.enter(packet, size, entry)
+            };
+            let frames_left = (frames, region);
+            let run = shortcuts.take_run(reading, stations, frames_left, entries, enter_unknown);
             policed.add(run.count, run.bytes);
             is_unknown = run.is_unknown;
             (frames, entries) = (&frames[run.count..], &mut entries[run.count..]);
@@ -89,15 +124,21 @@ pub(super) fn enter(
         else {
             return policed;
         };
-        let known = known.as_mut();
-        enter_one(
-            received,
-            stations,
-            (frame, region),
-            entry,
-            known,
-            is_unknown,
-        );
+        let flow = newcomers.last.take().unwrap_or_else(|| {
+            let known = known.as_mut();
+            enter_other(
+                received,
+                stations,
+                (frame, region),
+                entry,
+                known,
+                is_unknown,
+            )
+        });
+        if let (Some(flow), Some(Known { shortcuts, reading })) = (flow, &mut known) {
+            let owner = (received.ingress, flow);
+            insert(context, shortcuts, reading, (frame, region), entry, owner);
+        }
         if entry.is_undecided() {
             policed.add(1, frame.size());
         }
@@ -111,37 +152,76 @@ struct Known<'a> {
     reading: Reading,
 }
 
-/// A frame that needs a closer look: a shortcut out of the ordinary, or the stages themselves, at
-/// once where it is said that there is no shortcut.
+/// A flow that was found in the flow table; none where no list is asked.
+type Flow = Option<(Ticket, flow::Verdict)>;
+
+/// Frames of IPv4 without a tag of whose flows no shortcut is known.
+struct Newcomers<'a, 'p> {
+    received: &'a Received<'p>,
+    stations: &'a View<'a>,
+    /// What stands at the way in of frames without a tag, if there is such a way, once one has
+    /// come.
+    gate: Option<Option<Gate<'p>>>,
+    /// The last one has been entered, but not all is done: it was dropped, or this flow is to be
+    /// kept.
+    last: Option<Option<Flow>>,
+}
+
+impl Newcomers<'_, '_> {
+    /// Stages 1 to 4, where such a frame is from one station to another. Whether it goes on, and
+    /// nothing is left to be done.
+    #[inline(always)]
+    fn enter(&mut self, packet: &Ordinary, size: usize, entry: &mut Entry) -> bool {
+        let received = self.received;
+        let gate = self.gate.get_or_insert_with(|| Gate::of_untagged(received));
+        let Some(gate) = gate else {
+            return false;
+        };
+        // A branch each: to put the answers together would cost more.
+        if packet.destination.is_group() {
+            cold_path();
+            return false;
+        }
+        if !packet.source.is_station() {
+            cold_path();
+            return false;
+        }
+        // Its cache misses are under way while the lists are asked.
+        let network = gate.network();
+        let source = self.stations.prefetch(network, packet.source);
+        let destination = self.stations.prefetch(network, packet.destination);
+        *entry = Entry::new(source, destination, None);
+        match gate.judge_ordinary(packet, size) {
+            Said::Allowed => true,
+            said => {
+                cold_path();
+                self.last = Some(said.enter(entry));
+                false
+            }
+        }
+    }
+}
+
+/// A frame of a flow whose shortcut is out of the ordinary, or that goes through the stages, at
+/// once where it is said that there is no shortcut; gives the flow if it is to be kept.
 #[inline(never)]
-fn enter_one(
+fn enter_other(
     received: &Received<'_>,
     stations: &View<'_>,
     (frame, region): (&Frame, &Region),
     entry: &mut Entry,
     known: Option<&mut Known<'_>>,
     is_unknown: bool,
-) {
-    let Some(Known { shortcuts, reading }) = known else {
-        enter_anew(received, stations, (frame, region), entry);
-        return;
-    };
-    if !is_unknown && shortcuts.take_other(reading, stations, (frame, region), entry) {
-        return;
+) -> Option<Flow> {
+    let may_be_kept = known.is_some();
+    if let Some(Known { shortcuts, reading }) = known
+        && !is_unknown
+        && shortcuts.take_other(reading, stations, (frame, region), entry)
+    {
+        return None;
     }
     let said = enter_anew(received, stations, (frame, region), entry);
-    let context = received.context;
-    if let Some(flow) = said.shortcut {
-        let sender = received.ingress;
-        insert(
-            context,
-            shortcuts,
-            reading,
-            (frame, region),
-            entry,
-            (sender, flow),
-        );
-    }
+    said.enter(entry).filter(|_| may_be_kept)
 }
 
 /// The place where a frame comes in; its network follows from its tag.
@@ -205,112 +285,8 @@ fn enter_anew(
     let Some(policy) = policy.filter(|_| entry.is_undecided()) else {
         return Said::NOTHING;
     };
-    let place = (ingress, entry.network());
-    let said = inspect(context, policy, place, head, frame.size());
-    if let Err(reason) = said.allowed {
-        entry.drop(reason);
-    }
-    said
-}
-
-/// Whether a frame may enter.
-fn inspect(
-    context: &Context<'_>,
-    policy: &Policy,
-    (ingress, network): (PortIndex, NetworkIndex),
-    head: &[u8],
-    size: usize,
-) -> Said {
-    let guard = policy.guard(ingress);
-    let pair = policy.pair(Direction::FromPort, ingress, network);
-    if guard.is_none() && pair.is_empty() {
-        return Said::NOTHING;
-    }
-    let gate = Gate {
-        context,
-        guard,
-        pair,
-        ingress,
-        network,
-    };
-    match Ordinary::read(head, size) {
-        Some(packet) => gate.judge_ordinary(&packet, size),
-        None => gate.judge_other(head, size),
-    }
-}
-
-/// What stands at a way in.
-struct Gate<'a> {
-    context: &'a Context<'a>,
-    guard: Option<&'a Guard>,
-    pair: Pair<'a>,
-    ingress: PortIndex,
-    network: NetworkIndex,
-}
-
-impl Gate<'_> {
-    /// Whether a frame may enter that carries an ordinary packet.
-    #[inline(always)]
-    fn judge_ordinary(&self, packet: &Ordinary, size: usize) -> Said {
-        if let Some(guard) = self.guard
-            && let Err(refused) = guard.check_ordinary(packet)
-        {
-            return Said::refused(reason_of(refused));
-        }
-        self.ask(Packed::of_ordinary(self.network, packet), size)
-    }
-
-    /// The same for any frame.
-    #[inline(never)]
-    fn judge_other(&self, head: &[u8], size: usize) -> Said {
-        let Ok(header) = Layer2::parse(head) else {
-            return Said::refused(DropReason::Truncated);
-        };
-        let Ok(packet) = Packet::of_frame(&header, head, size) else {
-            return Said::refused(DropReason::Malformed);
-        };
-        if let Some(guard) = self.guard
-            && let Err(refused) = guard.check(&header, &packet, header.payload(head))
-        {
-            return Said::refused(reason_of(refused));
-        }
-        self.ask(Packed::new(self.network, &header, &packet), size)
-    }
-
-    /// What the lists say of a frame that the guard lets in.
-    #[inline(always)]
-    fn ask(&self, fields: Packed, size: usize) -> Said {
-        let Self {
-            context,
-            pair,
-            ingress,
-            network,
-            ..
-        } = self;
-        if pair.is_empty() {
-            return Said::NOTHING;
-        }
-        let asked = Asked {
-            fields,
-            size,
-            sender: *ingress,
-        };
-        let generation = context.snapshot.policy_generation;
-        let place = FlowPlace::new(Direction::FromPort, *ingress, *network, generation);
-        pass(context, pair, place, &asked, DropReason::AclFromPort)
-    }
-}
-
-/// Why a frame is dropped that may not come from its port at all.
-fn reason_of(refused: Refused) -> DropReason {
-    match refused {
-        Refused::Malformed => DropReason::Malformed,
-        Refused::Mac => DropReason::MacNotAllowed,
-        Refused::Address => DropReason::AddressNotAllowed,
-        Refused::DhcpServer => DropReason::DhcpServerGuard,
-        Refused::Router => DropReason::RouterGuard,
-        Refused::Bpdu => DropReason::BpduGuard,
-    }
+    let gate = Gate::new(context, policy, ingress, entry.network());
+    gate.judge(head, frame.size())
 }
 
 /// What lists are asked about.
@@ -321,6 +297,7 @@ pub(super) struct Asked {
 }
 
 /// Lets the lists of a place decide about a frame, or the flow table, which has asked them before.
+#[inline(never)]
 pub(super) fn pass(
     context: &Context<'_>,
     pair: &Pair<'_>,
@@ -328,20 +305,15 @@ pub(super) fn pass(
     asked: &Asked,
     reason: DropReason,
 ) -> Said {
-    let said = |allowed: bool, shortcut| Said {
-        allowed: if allowed { Ok(()) } else { Err(reason) },
-        shortcut,
-    };
     let Some(flows) = context.flows else {
-        return said(ask(context, pair, asked, &mut Hits::new()), None);
+        return Said::of_frame(ask(context, pair, asked, &mut Hits::new()), reason);
     };
-    let [w0, w1, w2, w3, w4, w5, w6] = pair.masked(&asked.fields).0;
-    let key = [w0, w1, w2, w3, w4, w5, w6, place.to_word()];
-    let sought = flows.seek(key);
+    let sought = flows.seek(pair.flow_key(&asked.fields, place.to_word()));
     if let Some((verdict, ticket)) = flows.find(&sought, asked.size, context.now) {
         let counters = context.counters;
         counters.count_hits(verdict.hits(), 1, asked.size as u64);
-        return said(verdict.allowed, Some(Some((ticket, verdict))));
+        let allowed = verdict.allowed.then_some(()).ok_or(reason);
+        return Said::OfFlow(allowed, Some((ticket, verdict)));
     }
     let (sender, now) = (asked.sender, context.now);
     let mut hits = Hits::new();
@@ -353,11 +325,12 @@ pub(super) fn pass(
         let verdict = flow::Verdict::new(allowed, kept, hits.len());
         flows.insert(&sought, vacancy, sender, &verdict, asked.size, now);
     }
-    said(allowed, None)
+    Said::of_frame(allowed, reason)
 }
 
 /// Lets the lists decide, and counts which rules the frame met.
-fn ask(context: &Context<'_>, pair: &Pair<'_>, asked: &Asked, hits: &mut Hits) -> bool {
+#[inline(always)]
+pub(super) fn ask(context: &Context<'_>, pair: &Pair<'_>, asked: &Asked, hits: &mut Hits) -> bool {
     let allowed = pair.allows(&asked.fields, hits);
     context.counters.count_hits(hits, 1, asked.size as u64);
     allowed

@@ -182,6 +182,12 @@ pub struct Vacancy(u32);
 #[derive(Clone, Copy, Debug)]
 pub struct Sought {
     key: FlowKey,
+    home: Home,
+}
+
+/// The set of a flow, by its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Home {
     set: usize,
     fingerprint: u16,
     /// Which place of a set comes first among equals.
@@ -207,7 +213,7 @@ impl FlowTable {
         let mut state = hash_key[0];
         for secret in &mut secrets {
             state = spread(state ^ hash_key[1]).wrapping_add(hash_key[0]);
-            *secret = state;
+            *secret = state | 1;
         }
         Self {
             sets: (0..sets).map(|_| Set::new(capacity)).collect(),
@@ -229,32 +235,50 @@ impl FlowTable {
     }
 
     /// Looks where a flow is or would be.
-    ///
-    /// Each pair of words is multiplied, with a secret in each, and both halves of the products
-    /// are used; then once more (the construction of wyhash).
     #[must_use]
     #[inline]
     pub fn seek(&self, key: FlowKey) -> Sought {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            product as u64 ^ (product >> 64) as u64
-        };
-        let mut hash = self.secrets[7];
-        for pair in 0..KEY_WORDS / 2 {
-            let (left, right) = (2 * pair, 2 * pair + 1);
-            let (a, b) = (
-                key[left] ^ self.secrets[left],
-                key[right] ^ self.secrets[right],
-            );
-            hash = hash.rotate_left(23) ^ fold(a, b);
-        }
-        hash = fold(hash ^ self.secrets[0], self.secrets[1] | 1);
-        Sought {
-            key,
+        let home = self.home(&key);
+        Sought { key, home }
+    }
+
+    /// Where a flow is or would be.
+    ///
+    /// Each word is multiplied with a secret odd number (multilinear hashing: two keys have the
+    /// same sum for few of the secrets, whatever the keys), and the sum once more, of which both
+    /// halves of the product are used, so that all bits depend on all bits. A word of zeros costs
+    /// nothing where that is known beforehand.
+    #[must_use]
+    #[inline(always)]
+    pub fn home(&self, key: &FlowKey) -> Home {
+        let products = key.iter().zip(&self.secrets);
+        let sum = products.fold(0_u64, |sum, (word, secret)| {
+            sum.wrapping_add(word.wrapping_mul(*secret))
+        });
+        let product = u128::from(sum ^ self.secrets[0]) * u128::from(self.secrets[1]);
+        let hash = product as u64 ^ (product >> 64) as u64;
+        Home {
             set: hash as usize & (self.sets.len() - 1),
             fingerprint: (hash >> 48) as u16 | 1,
             start: (hash >> 40) as usize % WAYS,
         }
+    }
+
+    /// Whether a flow is surely not known and, with this frame of it, has to wait for a place: what
+    /// [`find`](Self::find) and [`admit`](Self::admit) say together of most frames of a flood.
+    /// Where it says no, nothing was done, and both are to be asked. For the worker alone.
+    #[must_use]
+    #[inline(always)]
+    pub fn waits(&self, home: Home, sender: PortIndex, now: Tick) -> bool {
+        let (set, waiting) = (&self.sets[home.set], &self.waiting[home.set]);
+        let waits = !set.fingerprints.have(home.fingerprint)
+            && !waiting.has(home.fingerprint)
+            && waiting.is_full_for(sender.get() as u16, now);
+        if waits {
+            waiting.put(home.fingerprint);
+            add(&self.waited, 1);
+        }
+        waits
     }
 
     /// Secret numbers, made of the key of the hash.
@@ -266,10 +290,10 @@ impl FlowTable {
     /// alone.
     #[inline]
     pub fn find(&self, sought: &Sought, size: usize, now: Tick) -> Option<(Verdict, Ticket)> {
-        let set = &self.sets[sought.set];
-        let mut alike = set.fingerprints.equal_to(sought.fingerprint);
+        let set = &self.sets[sought.home.set];
+        let mut alike = set.fingerprints.equal_to(sought.home.fingerprint);
         while let Some(way) = alike.first() {
-            let index = sought.set * WAYS + way;
+            let index = sought.home.set * WAYS + way;
             if self.places[index].is_of(&sought.key) {
                 return Some(self.meet(set, way, index, size, now));
             }
@@ -279,6 +303,7 @@ impl FlowTable {
     }
 
     /// Counts a frame of the flow that is at this place.
+    #[inline(never)]
     fn meet(
         &self,
         set: &Set,
@@ -324,11 +349,11 @@ impl FlowTable {
     /// its next frame. For the worker alone.
     #[inline]
     pub fn admit(&self, sought: &Sought, sender: PortIndex, now: Tick) -> Option<Vacancy> {
-        let waiting = &self.waiting[sought.set];
+        let waiting = &self.waiting[sought.home.set];
         let port = sender.get() as u16;
-        let has_waited = waiting.take(sought.fingerprint);
+        let has_waited = waiting.take(sought.home.fingerprint);
         if !has_waited && waiting.is_full_for(port, now) {
-            waiting.put(sought.fingerprint);
+            waiting.put(sought.home.fingerprint);
             add(&self.waited, 1);
             return None;
         }
@@ -338,11 +363,11 @@ impl FlowTable {
     /// The same where it is not known that there is none.
     #[inline(never)]
     fn choose(&self, sought: &Sought, port: u16, has_waited: bool, now: Tick) -> Option<Vacancy> {
-        let (set, waiting) = (&self.sets[sought.set], &self.waiting[sought.set]);
-        let chosen = choose(set, self.usable, port, sought.start, now);
+        let (set, waiting) = (&self.sets[sought.home.set], &self.waiting[sought.home.set]);
+        let chosen = choose(set, self.usable, port, sought.home.start, now);
         if chosen.evicts && !has_waited && set.ports.get(chosen.way) == port {
             waiting.set_full_for(port, chosen.full_until);
-            waiting.put(sought.fingerprint);
+            waiting.put(sought.home.fingerprint);
             add(&self.waited, 1);
             return None;
         }
@@ -360,11 +385,11 @@ impl FlowTable {
         size: usize,
         now: Tick,
     ) {
-        let (set, way) = (&self.sets[sought.set], vacancy.0 as usize % WAYS);
-        self.waiting[sought.set].forget();
-        let place = &self.places[sought.set * WAYS + way];
+        let (set, way) = (&self.sets[sought.home.set], vacancy.0 as usize % WAYS);
+        self.waiting[sought.home.set].forget();
+        let place = &self.places[sought.home.set * WAYS + way];
         place.change(now, || {
-            set.fingerprints.set(way, sought.fingerprint);
+            set.fingerprints.set(way, sought.home.fingerprint);
             set.ports.set(way, sender.get() as u16);
             set.set_seen(way, now);
             place.fill(&sought.key, verdict, size);

@@ -265,14 +265,16 @@ mod tests {
         ledger
     }
 
-    /// What policy may cost a frame of a known flow, in bare switches.
+    /// What policy may cost a frame of a known flow, in bare switches, and the first of a new one.
     #[test]
-    fn a_known_flow_costs_not_much_more_than_none() {
+    fn a_known_flow_costs_not_much_more_than_none_and_a_new_one_few_times_that() {
         let text = include_str!("../../../benches/instructions.toml");
         let ledger = Ledger::read(text).expect("it is kept");
         let number = |name: &str| ledger.cases[name].instructions_per_frame;
         let ratio = number("policy/cached_64") / number("forward/untagged_64");
         assert!(ratio <= 1.25, "{ratio}");
+        let miss = number("policy/miss");
+        assert!(miss <= 600.0, "{miss}");
     }
 
     /// What the number of rules may cost the first frame of a flow.

@@ -11,7 +11,9 @@ use crate::{
     limits::SHORTCUTS_PER_WORKER,
     mem::{Frame, Region},
     wire::{
+        ethernet::PackedMac,
         ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, protocol},
+        ordinary::Ordinary,
         parse::{Behind, TAGGED_HEADER_SIZE},
         vlan::{TAG_SIZE, Tpid},
     },
@@ -115,6 +117,13 @@ impl Key {
         self.0[number]
     }
 
+    /// Whether it may be the one of frames that have these words, as far as the word says that
+    /// differs most.
+    #[inline(always)]
+    pub(super) fn may_be_of<const N: usize>(&self, words: &[u64; N]) -> bool {
+        (self.0[REST] ^ words[REST]) & !IS_DROPPED == 0
+    }
+
     /// Whether frames of a kind that have these words go on; none where they are not of this flow.
     #[inline]
     pub(super) fn is_of_words<K: Kind<N>, const N: usize>(&self, words: &[u64; N]) -> Option<bool> {
@@ -195,6 +204,13 @@ pub(super) trait Kind<const N: usize> {
 
     /// Whether words are those of an ordinary frame of this kind.
     fn are_ordinary(words: &[u64; N]) -> bool;
+
+    /// What guards and lists ask of such a frame, for kinds of which it is all in the words. ECN is
+    /// not in them, nor are TCP flags where no rule asks for them.
+    #[inline(always)]
+    fn packet(_: &[u64; N]) -> Option<Ordinary> {
+        None
+    }
 }
 
 /// A packet of IPv4 that begins at `L3`.
@@ -212,6 +228,20 @@ impl Kind<WORDS_IPV4> for Ipv4<UNTAGGED> {
     fn are_ordinary(&[_, w1, _, rest, _]: &[u64; WORDS_IPV4]) -> bool {
         let [_, _, _, _, ethertype @ .., first, _] = w1.to_le_bytes();
         u16::from_le_bytes(ethertype) == IPV4 && first == PLAIN && rest & FRAGMENT == 0
+    }
+
+    #[inline(always)]
+    fn packet(&[w0, w1, w2, rest, place]: &[u64; WORDS_IPV4]) -> Option<Ordinary> {
+        Some(Ordinary {
+            destination: PackedMac::from_le(w0),
+            source: PackedMac::from_le(w0 >> 48 | w1 << 16),
+            pcp: 0,
+            traffic_class: (w1 >> 56) as u8,
+            protocol: (rest >> PROTOCOL_SHIFT) as u8,
+            tcp_flags: (place >> FLAGS_SHIFT) as u8,
+            addresses: w2.swap_bytes(),
+            ports: (rest as u32).swap_bytes(),
+        })
     }
 }
 

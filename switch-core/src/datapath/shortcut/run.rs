@@ -5,13 +5,14 @@
 use std::hint::cold_path;
 
 use super::{
-    Entry, Reading, Shortcuts, Slots, Touched, has_spilt,
-    key::{Form, Ipv4, Ipv6, Kind, Secrets, TAGGED, UNTAGGED, WORDS, WORDS_IPV4},
+    Entry, Reading, Shortcuts, Slots, Touched, WAYS, has_spilt,
+    key::{Form, Ipv4, Ipv6, Kind, Secrets, TAGGED, UNTAGGED},
     set_of, touch,
 };
 use crate::{
     mem::{Frame, Region},
     table::fdb::View,
+    wire::ordinary::Ordinary,
 };
 
 /// Frames that were entered one after the other.
@@ -31,10 +32,11 @@ impl Run {
     }
 }
 
-/// What is known of a frame that is not in the first place of its flow.
+/// What has become of a frame whose flow is not in the first of its places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    At(usize),
+    /// It has been entered, and goes on.
+    Entered,
     /// It is an ordinary one, but nothing is known of its flow.
     Unknown,
     Other,
@@ -42,32 +44,43 @@ enum Next {
 
 impl Shortcuts {
     /// Enters frames as others of their flows have left the stages, and counts them, until one
-    /// needs a closer look. All of them go on.
+    /// needs a closer look. All of them go on. `enter_unknown` is given packets of IPv4 without a
+    /// tag of whose flow nothing is known, with their size; it says whether they have been entered
+    /// and go on.
     #[inline(always)]
-    pub(in crate::datapath) fn take_run(
+    pub(in crate::datapath) fn take_run<E>(
         &mut self,
         reading: &Reading,
         stations: &View<'_>,
         (frames, region): (&[Frame], &Region),
         entries: &mut [Entry],
-    ) -> Run {
-        let run = self.take::<Ipv4<UNTAGGED>, _>(reading, stations, (frames, region), entries);
+        enter_unknown: &mut E,
+    ) -> Run
+    where
+        E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+    {
+        let all = (frames, region);
+        let run = self.take::<Ipv4<UNTAGGED>, _, E>(reading, stations, all, entries, enter_unknown);
         if run.is_unknown || run.count == frames.len() {
             return run;
         }
-        self.go_on(run, reading, stations, (frames, region), entries)
+        self.go_on(run, reading, stations, all, entries, enter_unknown)
     }
 
     /// Goes on behind a run of frames of IPv4 without a tag.
     #[inline(never)]
-    fn go_on(
+    fn go_on<E>(
         &mut self,
         mut all: Run,
         reading: &Reading,
         stations: &View<'_>,
         (frames, region): (&[Frame], &Region),
         entries: &mut [Entry],
-    ) -> Run {
+        enter_unknown: &mut E,
+    ) -> Run
+    where
+        E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+    {
         loop {
             let (frames, entries) = (&frames[all.count..], &mut entries[all.count..]);
             let others = self.take_other_run(reading, stations, (frames, region), entries);
@@ -76,7 +89,9 @@ impl Shortcuts {
                 return all;
             }
             let (frames, entries) = (&frames[others.count..], &mut entries[others.count..]);
-            let run = self.take::<Ipv4<UNTAGGED>, _>(reading, stations, (frames, region), entries);
+            let left = (frames, region);
+            let run =
+                self.take::<Ipv4<UNTAGGED>, _, E>(reading, stations, left, entries, enter_unknown);
             all.add(run);
             if run.is_unknown || run.count == frames.len() {
                 return all;
@@ -94,26 +109,34 @@ impl Shortcuts {
     ) -> Run {
         let (all, region) = frames;
         let form = all.first().and_then(|first| reading.form_of(region, first));
+        // Unknown flows of these kinds go through the stages.
+        let none = &mut |_: &_, _, _: &mut _| false;
         match form {
             Some(Form::TaggedIpv4) => {
-                self.take::<Ipv4<TAGGED>, _>(reading, stations, frames, entries)
+                self.take::<Ipv4<TAGGED>, _, _>(reading, stations, frames, entries, none)
             }
-            Some(Form::Ipv6) => self.take::<Ipv6<UNTAGGED>, _>(reading, stations, frames, entries),
+            Some(Form::Ipv6) => {
+                self.take::<Ipv6<UNTAGGED>, _, _>(reading, stations, frames, entries, none)
+            }
             Some(Form::TaggedIpv6) => {
-                self.take::<Ipv6<TAGGED>, _>(reading, stations, frames, entries)
+                self.take::<Ipv6<TAGGED>, _, _>(reading, stations, frames, entries, none)
             }
             Some(Form::Ipv4) | None => Run::default(),
         }
     }
 
     #[inline(always)]
-    fn take<K: Search<N>, const N: usize>(
+    fn take<K: Kind<N>, const N: usize, E>(
         &mut self,
         reading: &Reading,
         stations: &View<'_>,
         (frames, region): (&[Frame], &Region),
         entries: &mut [Entry],
-    ) -> Run {
+        enter_unknown: &mut E,
+    ) -> Run
+    where
+        E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+    {
         let Self {
             slots,
             touched,
@@ -135,16 +158,19 @@ impl Shortcuts {
                     continue;
                 }
                 cold_path();
-                match K::elsewhere(slots, secrets, words) {
-                    Next::At(found) => {
-                        follow_elsewhere(slots, touched, found, stations, size, entry);
-                        bytes += size;
-                        count += 1;
-                        continue 'frames;
-                    }
-                    other => next = other,
+                let seen = Seen {
+                    words,
+                    secrets,
+                    size,
+                };
+                let shortcuts = (&mut *slots, &mut **touched);
+                next = look_closer::<K, N, E>(shortcuts, stations, &seen, entry, enter_unknown);
+                if next != Next::Entered {
+                    break 'frames;
                 }
-                break 'frames;
+                bytes += size;
+                count += 1;
+                continue 'frames;
             }
             if slots[index].follow(stations, size, entry) {
                 touch(slots, touched, index);
@@ -161,83 +187,115 @@ impl Shortcuts {
     }
 }
 
-/// Looks for flows where they are not at home, out of line.
-trait Search<const N: usize>: Kind<N> {
-    fn elsewhere(slots: &Slots, secrets: &Secrets, words: [u64; N]) -> Next;
+/// A frame whose flow is not in the first of its places. In memory, so that nothing of it has to be
+/// kept in registers for the frames behind it; the place is computed anew for the same reason.
+struct Seen<'a, const N: usize> {
+    words: [u64; N],
+    secrets: &'a Secrets,
+    size: usize,
 }
 
-impl<const L3: usize> Search<WORDS_IPV4> for Ipv4<L3>
-where
-    Self: Kind<WORDS_IPV4>,
-{
-    #[inline(always)]
-    fn elsewhere(
-        slots: &Slots,
-        secrets: &Secrets,
-        [w0, w1, w2, w3, place]: [u64; WORDS_IPV4],
-    ) -> Next {
-        elsewhere_of_ipv4::<L3>(slots, secrets, w0, w1, w2, w3, place)
-    }
-}
-
-/// The words one by one, so that they stay in registers.
+/// Looks for a flow where it is not at home, and enters the frame if it is there or nowhere.
 #[cold]
 #[inline(never)]
-fn elsewhere_of_ipv4<const L3: usize>(
-    slots: &Slots,
-    secrets: &Secrets,
-    w0: u64,
-    w1: u64,
-    w2: u64,
-    w3: u64,
-    place: u64,
+fn look_closer<K: Kind<N>, const N: usize, E>(
+    (slots, touched): (&mut Slots, &mut Touched),
+    stations: &View<'_>,
+    seen: &Seen<'_, N>,
+    entry: &mut Entry,
+    enter_unknown: &mut E,
 ) -> Next
 where
-    Ipv4<L3>: Kind<WORDS_IPV4>,
+    E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
 {
-    elsewhere::<Ipv4<L3>, _>(slots, secrets, &[w0, w1, w2, w3, place])
+    let words = &seen.words;
+    let home = seen.secrets.first(words);
+    // Side by side, whichever of them is the first: so they need not be counted out one by one.
+    let (sets, _) = slots.as_chunks::<WAYS>();
+    let mut set = sets[home / WAYS].iter();
+    let way = set.position(|place| place.key.may_be_of(words));
+    let place = way.map(|way| home / WAYS * WAYS + way);
+    if let Some(place) = place
+        && slots[place].key.is_of_words::<K, N>(words) == Some(true)
+    {
+        if slots[place].follow(stations, seen.size, entry) {
+            touch(slots, touched, place);
+        }
+        return Next::Entered;
+    }
+    if place.is_some() || has_spilt(slots, home) {
+        cold_path();
+        let (slots, is_near) = ((slots, touched), place.is_some());
+        if let Some(next) = follow_elsewhere::<K, N>(slots, stations, seen, is_near, entry) {
+            return next;
+        }
+    }
+    enter_new::<K, N, E>(seen, entry, enter_unknown)
 }
 
-impl<const L3: usize> Search<WORDS> for Ipv6<L3> {
-    #[cold]
-    #[inline(never)]
-    fn elsewhere(slots: &Slots, secrets: &Secrets, words: [u64; WORDS]) -> Next {
-        elsewhere::<Self, _>(slots, secrets, &words)
+/// Enters a frame of whose flow nothing is known, if it is of a kind that can be entered so. Apart,
+/// so that the others need not make room for what is kept here.
+#[inline(never)]
+fn enter_new<K: Kind<N>, const N: usize, E>(
+    seen: &Seen<'_, N>,
+    entry: &mut Entry,
+    enter_unknown: &mut E,
+) -> Next
+where
+    E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+{
+    let words = &seen.words;
+    if !K::are_ordinary(words) {
+        return Next::Other;
+    }
+    match K::packet(words) {
+        Some(packet) if enter_unknown(&packet, seen.size, entry) => Next::Entered,
+        _ => Next::Unknown,
     }
 }
 
-#[inline(always)]
-fn elsewhere<K: Kind<N>, const N: usize>(
-    slots: &Slots,
-    secrets: &Secrets,
-    words: &[u64; N],
-) -> Next {
-    let home = secrets.first(words);
-    let mut found = search::<K, N>(slots, home, words);
-    if found.is_none() && has_spilt(slots, home) {
+/// Enters a frame whose flow is known, but not at home, if its frames go on; none where it is not
+/// known. Only where `is_near` it may be in its first set.
+#[inline(never)]
+fn follow_elsewhere<K: Kind<N>, const N: usize>(
+    (slots, touched): (&mut Slots, &mut Touched),
+    stations: &View<'_>,
+    seen: &Seen<'_, N>,
+    is_near: bool,
+    entry: &mut Entry,
+) -> Option<Next> {
+    let Seen {
+        words,
+        secrets,
+        size,
+    } = seen;
+    let mut found = None;
+    if is_near {
+        found = search::<K, N>(slots, secrets.first(words), words);
+    }
+    if found.is_none() {
         found = search::<K, N>(slots, secrets.second(words), words);
     }
-    match found {
-        Some(next) => next,
-        None if K::are_ordinary(words) => Next::Unknown,
-        None => Next::Other,
+    let (index, goes_on) = found?;
+    if !goes_on {
+        return Some(Next::Other);
     }
+    if slots[index].follow(stations, *size, entry) {
+        touch(slots, touched, index);
+    }
+    Some(Next::Entered)
 }
 
-/// Looks for a flow in a set, given its first place.
+/// Looks for a flow in a set, given its first place: where it is, and whether its frames go on.
 #[inline(always)]
 fn search<K: Kind<N>, const N: usize>(
     slots: &Slots,
     first: usize,
     words: &[u64; N],
-) -> Option<Next> {
+) -> Option<(usize, bool)> {
     set_of(first).find_map(|index| {
         let goes_on = slots[index].key.is_of_words::<K, N>(words)?;
-        Some(if goes_on {
-            Next::At(index)
-        } else {
-            Next::Other
-        })
+        Some((index, goes_on))
     })
 }
 
@@ -259,20 +317,5 @@ impl Shortcuts {
             }
         }
         Some(index)
-    }
-}
-
-/// Enters a frame whose flow is not at home.
-#[inline(never)]
-fn follow_elsewhere(
-    slots: &mut Slots,
-    touched: &mut Touched,
-    index: usize,
-    stations: &View<'_>,
-    size: usize,
-    entry: &mut Entry,
-) {
-    if slots[index].follow(stations, size, entry) {
-        touch(slots, touched, index);
     }
 }

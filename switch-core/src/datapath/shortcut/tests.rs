@@ -8,6 +8,7 @@ use crate::{
     wire::{
         ip::protocol,
         layer2::Layer2,
+        ordinary::Ordinary,
         packet::Packet,
         parse::Tag,
         vlan::{Tci, Tpid},
@@ -107,12 +108,18 @@ impl Bench {
         let (shortcuts, reading) = (&mut self.shortcuts, &self.reading);
         let region: &Region = self.cache.region();
         let frames = (std::slice::from_ref(&frame), region);
+        let mut is_given_away = false;
+        let mut enter_unknown = |_: &Ordinary, _: usize, _: &mut Entry| {
+            is_given_away = true;
+            false
+        };
         let Run {
             count,
             bytes,
             is_unknown,
-        } = shortcuts.take_run(reading, &stations, frames, &mut entry);
+        } = shortcuts.take_run(reading, &stations, frames, &mut entry, &mut enter_unknown);
         assert_eq!(bytes, count * frame.size());
+        assert!(is_unknown || !is_given_away, "given away, and not unknown");
         let other = (&frame, region);
         let taken = count == 1 || shortcuts.take_other(reading, &stations, other, &mut entry[0]);
         assert!(!(taken && is_unknown), "unknown, and known");
@@ -375,6 +382,7 @@ fn kinds_may_follow_each_other_in_a_run() {
         &stations,
         (&frames, bench.cache.region()),
         &mut entries,
+        &mut |_: &Ordinary, _, _: &mut Entry| unreachable!("all are known"),
     );
     assert_eq!(run.count, order.len());
     let expected = order.map(|number| Some(tag(number)));

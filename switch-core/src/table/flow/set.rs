@@ -47,6 +47,13 @@ impl Lanes {
         word.store(others | u64::from(value) << shift, Relaxed);
     }
 
+    /// Whether a place has this number.
+    #[inline(always)]
+    pub(super) fn have(&self, value: u16) -> bool {
+        let alike = |word: &AtomicU64| lanes_equal_to(word.load(Relaxed), value);
+        self.0.iter().map(alike).fold(0, |all, word| all | word) != 0
+    }
+
     /// The places that have this number.
     #[inline]
     pub(super) fn equal_to(&self, value: u16) -> Ways {

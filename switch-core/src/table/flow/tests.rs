@@ -183,7 +183,7 @@ fn the_sets_are_filled_evenly_by_flows_that_differ_little() {
             for number in 0..8 * sets as u64 {
                 let mut key = [0; KEY_WORDS];
                 key[word] = number << shift;
-                counts[table.seek(key).set] += 1;
+                counts[table.home(&key).set] += 1;
             }
             let most = counts.iter().max().copied().unwrap_or_default();
             assert!(
@@ -278,7 +278,7 @@ proptest! {
             if find(&table, &key(number), 60, now).is_some() {
                 continue;
             }
-            let fingerprint = table.seek(key(number)).fingerprint;
+            let fingerprint = table.home(&key(number)).fingerprint;
             let has_waited = waiting.contains(&fingerprint);
             let expected = has_waited || may_enter(&table, sender, now);
             prop_assert_eq!(enters(&table, number, sender, now), expected);

@@ -20,6 +20,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Whether a flow is on the list.
+    #[inline(always)]
+    pub(super) fn has(&self, fingerprint: u16) -> bool {
+        lanes_equal_to(self.flows.load(Relaxed), fingerprint) != 0
+    }
+
     /// Takes a flow off the list. False where it is not there.
     #[inline]
     pub(super) fn take(&self, fingerprint: u16) -> bool {
