@@ -16,6 +16,14 @@ pub enum Action {
     Allow,
     Deny,
     Count,
+    Log,
+}
+
+impl Action {
+    /// Whether it decides nothing, and the next rule is asked.
+    fn goes_on(self) -> bool {
+        matches!(self, Self::Count | Self::Log)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -126,8 +134,8 @@ fn acl(rng: &mut Rng) -> Acl {
         rules.insert(0, first);
     }
     for rule in &mut rules {
-        counting += usize::from(rule.action == Action::Count);
-        if rule.action == Action::Count && counting > 16 {
+        counting += usize::from(rule.action.goes_on());
+        if rule.action.goes_on() && counting > 16 {
             rule.action = Action::Deny;
         }
     }
@@ -140,6 +148,18 @@ fn acl(rng: &mut Rng) -> Acl {
 }
 
 impl Acl {
+    /// Whether the rule at a position denies, or the default behind the last.
+    pub fn denies(&self, position: usize) -> bool {
+        let rule = self.rules.get(position);
+        rule.map_or(!self.default_allows, |rule| rule.action == Action::Deny)
+    }
+
+    /// Whether the rule at a position decides nothing, and the next is asked.
+    pub fn goes_on(&self, position: usize) -> bool {
+        let rule = self.rules.get(position);
+        rule.is_some_and(|rule| rule.action.goes_on())
+    }
+
     /// What tells the rules of a list from others, whatever comes before and behind them: the name,
     /// or what a rule says and how many before it say the same.
     pub fn identities(&self) -> Vec<String> {
@@ -161,9 +181,9 @@ impl Acl {
 /// Changes a list as people do: a rule comes, goes, or says something else under its name.
 fn edit(rng: &mut Rng, acl: &mut Acl) {
     for _ in 0..rng.range(1, 3) {
-        let counting = acl.rules.iter().filter(|it| it.action == Action::Count);
+        let counting = acl.rules.iter().filter(|it| it.action.goes_on());
         let new = rule(rng);
-        let full = counting.count() >= 16 && new.action == Action::Count;
+        let full = counting.count() >= 16 && new.action.goes_on();
         let at = rng.choose(0..acl.rules.len());
         match (rng.below(3), at) {
             _ if full => {}
@@ -236,7 +256,8 @@ fn attach_one_way(rng: &mut Rng, rules: &mut Rules, list: usize) -> bool {
 }
 
 fn rule(rng: &mut Rng) -> Rule {
-    let action = [Action::Allow, Action::Deny, Action::Count][rng.weighted(&[5, 5, 2])];
+    let actions = [Action::Allow, Action::Deny, Action::Count, Action::Log];
+    let action = actions[rng.weighted(&[10, 10, 3, 2])];
     let mut rule = Rule::new(action);
     if rng.chance(10) {
         rule.source_mac = Some(rng.pick(&[
@@ -475,6 +496,7 @@ impl Rule {
             Action::Allow => "allow",
             Action::Deny => "deny",
             Action::Count => "count",
+            Action::Log => "log",
         };
         let _ = write!(text, "[[acl.rule]]\naction = \"{action}\"\n");
         if let Some(name) = &self.name {
@@ -852,7 +874,9 @@ impl Rule {
     }
 }
 
-/// The rules that a frame meets which all of these lists allow, by list and position.
+/// What a frame meets, by list and position: in each of these lists the rules up to the one that
+/// decides, or else the default, which is behind the last. Where it is denied the next list is not
+/// asked.
 pub fn met(
     acls: &[Acl],
     lists: &[usize],
@@ -864,12 +888,18 @@ pub fn met(
         return met;
     };
     for list in lists {
-        for (position, rule) in acls[*list].rules.iter().enumerate() {
-            if rule.is_met(&packet, wrong) {
-                met.push((*list, position));
-                if rule.action != Action::Count {
-                    break;
-                }
+        let acl = &acls[*list];
+        let is_met = |position: &usize| {
+            let rule = acl.rules.get(*position);
+            rule.is_none_or(|rule| rule.is_met(&packet, wrong))
+        };
+        for position in (0..=acl.rules.len()).filter(is_met) {
+            met.push((*list, position));
+            if acl.denies(position) {
+                return met;
+            }
+            if !acl.goes_on(position) {
+                break;
             }
         }
     }
@@ -884,7 +914,7 @@ pub fn allows(acls: &[&Acl], bytes: &[u8], wrong: Option<Wrong>) -> Option<bool>
     };
     let allows = |acl: &&Acl| {
         let deciding = |rule: &&Rule| {
-            let counts = rule.action == Action::Count && wrong != Some(Wrong::CountingAllows);
+            let counts = rule.action.goes_on() && wrong != Some(Wrong::CountingAllows);
             !counts && rule.is_met(&packet, wrong)
         };
         let mut rules: Vec<&Rule> = acl.rules.iter().filter(deciding).collect();

@@ -6,6 +6,7 @@ mod classes;
 mod flap;
 mod frames;
 mod guard;
+mod hits;
 mod meter;
 mod mutations;
 mod reference;

@@ -9,6 +9,7 @@ use super::{
     acl::{self, Acl, Acts, Attached},
     classes,
     flap::Flaps,
+    hits::Hits,
     meter::{Meters, Place},
     rules::{Accept, Address, Membership, Port, Rules, Static},
     wrong::Wrong,
@@ -53,6 +54,7 @@ pub struct Reference {
     /// Frames that a port's TX ring still has room for, where that is limited.
     pub room: HashMap<usize, usize>,
     pub meters: Meters,
+    pub hits: Hits,
     pub flaps: Flaps,
     /// Frames that left, in their order, with the port that they left by, and the queue that they
     /// waited in there.
@@ -72,18 +74,16 @@ struct Passed {
 impl Passed {
     /// By rules of these lists, in the order in which they are met.
     fn by(acls: &[Acl], met: &[(usize, usize)]) -> Self {
-        let rules = met
-            .iter()
-            .map(|(list, position)| &acls[*list].rules[*position]);
-        let measuring = met.iter().zip(rules.clone());
-        let measuring = measuring.filter(|(_, rule)| rule.police.is_some());
+        // A default does nothing besides.
+        let rules = met.iter().filter_map(|(list, position)| {
+            let rule = acls[*list].rules.get(*position)?;
+            Some((Place::Rule(*list, *position), rule))
+        });
+        let acts = rules.clone().map(|(_, rule)| rule.acts);
+        let measuring = rules.filter(|(_, rule)| rule.police.is_some());
         Self {
-            acts: rules
-                .map(|rule| rule.acts)
-                .fold(Acts::default(), Acts::then),
-            measuring: measuring
-                .map(|((list, position), _)| Place::Rule(*list, *position))
-                .collect(),
+            acts: acts.fold(Acts::default(), Acts::then),
+            measuring: measuring.map(|(place, _)| place).collect(),
         }
     }
 }
@@ -175,19 +175,25 @@ impl Reference {
             let network = *self.rules.networks.keys().next().expect("a network");
             let _ = self.learn(ingress, network, mac);
         }
-        let classified = classified.and_then(|(network, frame)| {
+        let admitted = classified.and_then(|(network, mut frame)| {
+            if !self.is(Wrong::DeniedTeaches) {
+                frame.passed = self.meet(ingress, network, bytes, false)?;
+            }
+            Ok((network, frame))
+        });
+        let policed = admitted.and_then(|(network, frame)| {
             // Drop eligible, says the tag: yellow.
             let came = u8::from(frame.tag.is_some_and(|(_, tci)| tci & 0x1000 != 0));
             let rules = frame.passed.measuring.clone();
             let owners = [Place::FromPort(ingress), Place::FromNetwork(network)];
-            let policed = self.police(rules, owners, bytes.len(), came);
-            let colour = policed.ok_or(DropReason::PolicedFromPort)?;
+            let colour = self.police(rules, owners, bytes.len(), came);
+            let colour = colour.ok_or(DropReason::PolicedFromPort)?;
             Ok((network, Frame { colour, ..frame }))
         });
-        let learned = classified.and_then(|(network, frame)| {
+        let learned = policed.and_then(|(network, frame)| {
             self.learn(ingress, network, frame.source)?;
             if self.is(Wrong::DeniedTeaches) {
-                self.pass(ingress, network, bytes, false)?;
+                self.meet(ingress, network, bytes, false)?;
             }
             Ok((network, frame))
         });
@@ -197,11 +203,21 @@ impl Reference {
         }
     }
 
-    /// The network of a frame: reception, acceptable frame types and ingress filtering.
+    /// The network of a frame: reception, acceptable frame types, ingress filtering and policy.
     pub fn network_of(&self, ingress: usize, bytes: &[u8]) -> Result<usize, DropReason> {
-        self.classify(ingress, bytes).map(|(network, _)| network)
+        self.admit(ingress, bytes).map(|(network, _)| network)
     }
 
+    /// The network of a frame that goes on past all lists where it comes in.
+    fn admit<'a>(&self, ingress: usize, bytes: &'a [u8]) -> Result<(usize, Frame<'a>), DropReason> {
+        let (network, mut frame) = self.classify(ingress, bytes)?;
+        if !self.is(Wrong::DeniedTeaches) {
+            frame.passed = self.pass(&self.lists(ingress, network, false), bytes, false)?;
+        }
+        Ok((network, frame))
+    }
+
+    /// The network of a frame that comes to the lists.
     fn classify<'a>(
         &self,
         ingress: usize,
@@ -228,22 +244,13 @@ impl Reference {
         if !self.is(Wrong::GuardsIgnored) {
             port.security.check(bytes, self.wrong)?;
         }
-        if !self.is(Wrong::DeniedTeaches) {
-            frame.passed = self.pass(ingress, network, bytes, false)?;
-        }
         Ok((network, frame))
     }
 
     /// The lists between a port and the switch; `out` is towards the port.
-    fn pass(
-        &self,
-        port: usize,
-        network: usize,
-        bytes: &[u8],
-        out: bool,
-    ) -> Result<Passed, DropReason> {
+    fn lists(&self, port: usize, network: usize, out: bool) -> Vec<usize> {
         if self.is(Wrong::ListsIgnored) {
-            return Ok(Passed::default());
+            return Vec::new();
         }
         let of_network = self.rules.networks[&network].acls;
         let of_port = self.rules.ports[&port].acls;
@@ -257,7 +264,27 @@ impl Reference {
             true => [of_network.to_port, of_port.to_port],
             false => [of_port.from_port, of_network.from_port],
         };
-        let lists: Vec<usize> = lists.into_iter().flatten().collect();
+        lists.into_iter().flatten().collect()
+    }
+
+    /// A frame comes to the lists between a port and the switch, and their rules count it.
+    fn meet(
+        &mut self,
+        port: usize,
+        network: usize,
+        bytes: &[u8],
+        out: bool,
+    ) -> Result<Passed, DropReason> {
+        let lists = self.lists(port, network, out);
+        if !(out && self.is(Wrong::WaysOutUncounted)) {
+            let acls = &self.rules.acls;
+            self.hits.count(acls, &lists, bytes, self.wrong);
+        }
+        self.pass(&lists, bytes, out)
+    }
+
+    /// What these lists let pass.
+    fn pass(&self, lists: &[usize], bytes: &[u8], out: bool) -> Result<Passed, DropReason> {
         let all = &self.rules.acls;
         let acls: Vec<_> = lists.iter().map(|list| &all[*list]).collect();
         if acls.is_empty() {
@@ -267,7 +294,7 @@ impl Reference {
             (None, _) => Err(DropReason::Malformed),
             (Some(true), _) if self.is(Wrong::RulesOnlyAllow) => Ok(Passed::default()),
             (Some(true), _) => {
-                let met = acl::met(all, &lists, bytes, self.wrong);
+                let met = acl::met(all, lists, bytes, self.wrong);
                 Ok(Passed::by(all, &met))
             }
             (Some(false), true) => Err(DropReason::AclToPort),
@@ -486,12 +513,16 @@ impl Reference {
 
     /// Everything that may come out if this comes in, wherever the station is that it is for.
     pub fn possible(&self, ingress: usize, bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
-        let Ok((network, frame)) = self.classify(ingress, bytes) else {
+        let Ok((network, frame)) = self.admit(ingress, bytes) else {
             return Vec::new();
         };
         let targets = self.targets(ingress, network);
-        let frames =
-            targets.filter_map(|port| Some((port, self.retag(network, &frame, port).ok()?.0)));
+        let frames = targets.filter_map(|port| {
+            let lists = self.lists(port, network, true);
+            let passed = self.pass(&lists, bytes, true).ok()?;
+            let (bytes, _) = self.retag(network, &frame, port, &passed).ok()?;
+            Some((port, bytes))
+        });
         // A policer may mark what leaves with a tag.
         let marked = |(port, bytes): (usize, Vec<u8>)| {
             let mut other = bytes.clone();
@@ -507,8 +538,14 @@ impl Reference {
     }
 
     fn send(&mut self, network: usize, frame: &Frame<'_>, port: usize) {
-        let (mut bytes, class, rules) = match self.retag(network, frame, port) {
-            Ok(sent) => sent,
+        let is_up = self.mtu_of(port).map(drop);
+        let passed = is_up.and_then(|()| self.meet(port, network, frame.bytes, true));
+        let left = passed.and_then(|passed| {
+            let (bytes, class) = self.retag(network, frame, port, &passed)?;
+            Ok((bytes, class, passed.measuring))
+        });
+        let (mut bytes, class, rules) = match left {
+            Ok(left) => left,
             Err(reason) => return self.count_drop(port, reason),
         };
         let owners = [Place::ToNetwork(network), Place::ToPort(port)];
@@ -532,17 +569,22 @@ impl Reference {
         self.sent.push((port, queue, bytes));
     }
 
-    /// The frame as it leaves by a port that is a member of the network, its class there, and the
-    /// rules that measure it there.
+    /// The MTU of a port's device, if it is up.
+    fn mtu_of(&self, port: usize) -> Result<usize, DropReason> {
+        let link = self.links.get(&port).filter(|link| link.up);
+        Ok(link.ok_or(DropReason::PortDown)?.mtu as usize)
+    }
+
+    /// The frame as it leaves by a port that is a member of the network and whose lists it has
+    /// passed, and its class there.
     fn retag(
         &self,
         network: usize,
         frame: &Frame<'_>,
         port: usize,
-    ) -> Result<(Vec<u8>, u8, Vec<Place>), DropReason> {
-        let link = self.links.get(&port).filter(|link| link.up);
-        let mtu = link.ok_or(DropReason::PortDown)?.mtu as usize;
-        let passed = self.pass(port, network, frame.bytes, true)?;
+        passed: &Passed,
+    ) -> Result<(Vec<u8>, u8), DropReason> {
+        let mtu = self.mtu_of(port)?;
         let acts = frame.passed.acts.then(passed.acts);
         let class = acts.class.unwrap_or(frame.class);
         let rules = &self.rules.ports[&port];
@@ -575,7 +617,7 @@ impl Reference {
         if !self.is(Wrong::MarksForgotten) {
             classes::mark(&self.rules, rules, class, acts, &mut bytes, self.wrong);
         }
-        Ok((bytes, class, passed.measuring))
+        Ok((bytes, class))
     }
 }
 
@@ -586,6 +628,7 @@ impl Reference {
     pub fn publish_rules(&mut self, rules: Rules) -> Rules {
         let before = std::mem::replace(&mut self.rules, rules);
         self.meters.adopt(&self.rules, self.now, self.wrong);
+        self.hits.adopt(&self.rules, self.wrong);
         if self.rules.flaps.is_none() {
             self.flaps.retain(|_, _| false);
         }

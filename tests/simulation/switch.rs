@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use switch_core::{
     clock::Tick,
     config::snapshot::Ruleset,
-    counters::{DropReason, PortTotals},
+    counters::{DropReason, HitTotals, PortTotals},
     engine::{Engine, Options, Way},
     limits::{MAX_FRAME_SIZE, NetworkIndex, PortIndex},
     mem::HugePages,
@@ -18,6 +18,7 @@ use switch_core::{
 
 use super::{
     frames::stamp_of,
+    hits,
     meter::{Counted, Place},
     reference::{Link, Reference, Totals},
     rules::{Address, Rules, Static},
@@ -522,6 +523,7 @@ impl Switch {
             }
         }
         self.check_policers()?;
+        self.check_hits()?;
         self.check_flapping()?;
         self.check_floods()?;
         self.check_entries()?;
@@ -550,6 +552,15 @@ impl Switch {
         let rules = self.engine.rules();
         for (place, expected) in self.reference.meters.counted() {
             same(&format!("{place:?}"), counted(rules, place), *expected)?;
+        }
+        Ok(())
+    }
+
+    /// What every rule has met, now that the workers are at rest and have settled what flows count.
+    fn check_hits(&mut self) -> Result<(), Difference> {
+        for ((list, position), expected) in self.reference.hits.counted() {
+            let what = format!("what rule {position} of acl-{list} has met");
+            same(&what, met(&self.engine, (list, position)), *expected)?;
         }
         Ok(())
     }
@@ -713,6 +724,9 @@ impl Switch {
         for (place, counts) in self.reference.meters.counted() {
             *counts = counted(self.engine.rules(), place);
         }
+        for (rule, counts) in self.reference.hits.counted() {
+            *counts = met(&self.engine, rule);
+        }
         for port in &self.ports {
             let real = totals(&self.engine.port_totals(port_index(*port)));
             self.reference.totals.insert(*port, real);
@@ -747,6 +761,12 @@ fn counted(rules: &Ruleset, place: Place) -> Counted {
         let metered = policer.metered(colour);
         (metered.frames, metered.bytes)
     })
+}
+
+/// What has met the rule at a position of a list.
+fn met(engine: &Engine, (list, position): (usize, usize)) -> hits::Counted {
+    let HitTotals { frames, bytes } = engine.hits(engine.rules().hits[list][position]);
+    (frames, bytes)
 }
 
 fn without_queues(frames: Vec<(usize, Vec<u8>)>) -> Vec<Vec<u8>> {

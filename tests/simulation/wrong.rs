@@ -64,6 +64,15 @@ wrongs! {
     LaterFragmentsAreAllowed,
     MalformedPasses,
     DeniedTeaches,
+    // What met rules.
+    DenialsUncounted,
+    DefaultsUncounted,
+    DecisionsOnlyCounted,
+    ListBehindDenialCounts,
+    WaysOutUncounted,
+    TagsUncounted,
+    ReloadForgetsHits,
+    HitsKeepPositions,
     // Security.
     GuardsIgnored,
     StrictAllows,
