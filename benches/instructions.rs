@@ -15,7 +15,11 @@ use shunt_benches::engine::{
     Capture, Kind, Policy, Spacing, Table, Worker, Workload,
     trips::{HandoffTrip, RingTrip},
 };
-use switch_core::{limits::BURST, table::fdb::Learned, wire::parse::Header};
+use switch_core::{
+    limits::{BURST, FLOWS_PER_WORKER},
+    table::fdb::Learned,
+    wire::parse::Header,
+};
 
 /// Frames of every case.
 const FRAMES: usize = 1024 * BURST;
@@ -86,6 +90,23 @@ fn policed(kind: Kind, flows: usize, policy: Policy) -> Worker {
 #[bench::miss_10000_rules(Kind::Untagged, 2 * FRAMES, Policy::Rules(10_000))]
 fn policy(mut worker: Worker) {
     for _ in 0..FRAMES / BURST {
+        worker.fill();
+        worker.turn();
+    }
+    worker.check();
+}
+
+// Each frame is the first of its flow, and nearly every one finds a free place in the flow table.
+#[library_benchmark(config = only("worker::Worker::forward"))]
+#[bench::miss(policed(Kind::Untagged, 2 * FRAMES, Policy::Rules(1000)))]
+#[bench::miss_10_rules(policed(Kind::Untagged, 2 * FRAMES, Policy::Rules(10)))]
+#[bench::miss_10000_rules(policed(Kind::Untagged, 2 * FRAMES, Policy::Rules(10_000)))]
+fn policy_with_room(mut worker: Worker) {
+    const HALF: usize = FLOWS_PER_WORKER / 2 / BURST;
+    for turn in 0..FRAMES / BURST {
+        if turn % HALF == 0 {
+            worker.forget_flows();
+        }
         worker.fill();
         worker.turn();
     }
@@ -174,7 +195,14 @@ mod harness {
     library_benchmark_group!(
         name = engine,
         benchmarks = [
-            parse, fdb_lookup, fdb_learn, forward, policy, rings, handoff
+            parse,
+            fdb_lookup,
+            fdb_learn,
+            forward,
+            policy,
+            policy_with_room,
+            rings,
+            handoff
         ]
     );
 

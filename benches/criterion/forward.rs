@@ -34,7 +34,7 @@ pub fn benches(criterion: &mut Criterion) {
     // A thousand rules, a guard and a policer. A million flows are more than any table has: each
     // frame is the first of its flow.
     let mut group = kit::group(criterion, "policy");
-    for flows in [1, 64, 1024, 1 << 20] {
+    for flows in [1, 64, 1024, 10_000, 1 << 20] {
         let mut worker = Worker::new(
             &Workload::with_policy(flows, Policy::Rules(1000)),
             Spacing::Packed,

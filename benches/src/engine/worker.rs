@@ -126,6 +126,11 @@ impl Worker {
         self.drain();
     }
 
+    /// Empties the flow table.
+    pub fn forget_flows(&mut self) {
+        self.flows = Some(FlowTable::new(FLOWS_PER_WORKER, HASH_KEY));
+    }
+
     fn drain(&mut self) {
         while let Some((_, burst)) = self.outbox.take() {
             self.sent += burst.len() as u64;
@@ -161,6 +166,7 @@ impl Worker {
     #[inline(always)]
     fn forward_burst(&mut self) {
         let count = self.burst.len() as u64;
+        let now_ns = self.received * (1_000_000_000 / FRAMES_PER_TICK);
         self.received += count;
         if self.left_of_tick < count {
             self.now.0 += 1;
@@ -174,7 +180,7 @@ impl Worker {
             worker: WorkerIndex::new(0),
             flows: self.flows.as_ref(),
             now: self.now,
-            now_ns: u64::from(self.now.0) * 1_000_000_000,
+            now_ns,
         };
         forward(
             &context,
