@@ -43,7 +43,7 @@ fn read(head: &[u8], size: usize) {
     for field in Field::ALL {
         assert_eq!(key.get(field), packed.get(field), "{field:?}");
     }
-    let macs = Some([header.source.into(), Mac([2, 0, 0, 0, 0, 1])].into());
+    let macs = Some([header.source, Mac([2, 0, 0, 0, 0, 1]).into()].into());
     let services = Guard {
         no_dhcp_server: true,
         no_router: true,

@@ -268,10 +268,16 @@ impl Engine {
     pub fn turn(&mut self) -> usize {
         match &mut self.drive {
             Drive::Threads(..) => 0,
-            Drive::Manual(workers, now) => workers
-                .iter_mut()
-                .map(|worker| worker.turn(*now).frames)
-                .sum(),
+            Drive::Manual(workers, now) => {
+                let turn = |worker: &mut Worker| worker.turn(*now).frames;
+                let frames = workers.iter_mut().map(turn).sum();
+                if frames == 0 {
+                    // A thread would sleep now.
+                    let settle = |worker: &mut Worker| worker.settle(Tick::after(*now));
+                    workers.iter_mut().for_each(settle);
+                }
+                frames
+            }
         }
     }
 

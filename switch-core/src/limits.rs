@@ -76,15 +76,15 @@ pub const MAX_SETS: usize = 1024;
 pub const MAX_SET_ELEMENTS: usize = 262_144;
 /// Counters of hits: while a reload replaces all rules, old and new ones have theirs.
 pub const MAX_HITS: usize = 2 * MAX_RULES;
-/// Flows that each worker of a switch with policy keeps, 138 bytes each.
-pub const FLOWS_PER_WORKER: usize = 16_384;
+/// Flows that each worker of a switch with policy keeps, 138 bytes each: 4.3 MiB.
+pub const FLOWS_PER_WORKER: usize = 32_768;
 /// Dropped frames that each worker keeps of each port, and most of them in a second: 128 bytes
 /// each, 1 MiB a worker.
 pub const RECENT_DROPS: usize = 8;
 /// Bytes that are kept of one: tags, IPv6 with a fragment header, and TCP.
 pub const RECENT_DROP_BYTES: usize = 96;
 /// Flows that a worker of a switch with policy finds by a few loads, 128 bytes each and 80 for
-/// what is seldom asked: 3.3 MiB. As many as there are flows in its flow table.
+/// what is seldom asked: 6.5 MiB. As many as there are flows in its flow table.
 pub const SHORTCUTS_PER_WORKER: usize = FLOWS_PER_WORKER;
 /// Seconds without a frame after which a flow has left.
 pub const FLOW_IDLE_S: u32 = 60;

@@ -105,9 +105,14 @@ pub struct Worker {
     to_wake: u32,
     /// The time of the turn, in nanoseconds since the start.
     now_ns: u64,
+    /// The time of the last turn with frames, where there are flows.
+    last_frame_ns: u64,
     /// When the kernel's counters were read last.
     refreshed: Tick,
 }
+
+/// Behind a pause as long as this a worker has time for what is not about frames.
+const QUIET_NS: u64 = 1_000_000;
 
 const _: () = assert!(MAX_WORKERS <= u32::BITS as usize);
 
@@ -131,6 +136,7 @@ impl Worker {
             burst: Burst::new(),
             handed: ArrayVec::new(),
             to_wake: 0,
+            last_frame_ns: 0,
             refreshed: Tick(0),
             shared,
         }
@@ -158,10 +164,9 @@ impl Worker {
         turn.pending = self.kick();
         turn.starved = self.served.iter().any(|served| served.queue.is_starved());
         let tick = Tick::after(now);
-        if turn.frames == 0 || self.refreshed != tick {
-            self.settle(tick);
-        }
-        if self.refreshed != tick {
+        let is_new_tick = self.refreshed != tick;
+        self.keep_flows(turn.frames, is_new_tick, tick);
+        if is_new_tick {
             self.refreshed = tick;
             self.refresh_statistics();
         }
@@ -173,8 +178,32 @@ impl Worker {
         &self.shared
     }
 
-    /// Brings the counters of rules and flows up to date.
-    fn settle(&mut self, now: Tick) {
+    /// Brings the counters of rules and flows up to date: all at once where no frames have come for
+    /// a while, else bit by bit, from each second on. Then flows leave that are idle, too.
+    ///
+    /// Between two bursts of a queue there is nearly always a turn that finds nothing. To settle
+    /// then would be to settle every flow with each of its frames.
+    fn keep_flows(&mut self, frames: usize, is_new_tick: bool, now: Tick) {
+        let index = self.index.get();
+        let Some(flows) = self.shared.flows[index].get() else {
+            return;
+        };
+        if frames > 0 {
+            self.last_frame_ns = self.now_ns;
+        }
+        let (entries, counters) = (&mut self.entries, &self.shared.counters[index]);
+        if self.now_ns.saturating_sub(self.last_frame_ns) >= QUIET_NS {
+            entries.settle(counters, flows, now);
+        } else {
+            entries.settle_some(counters, flows, now, is_new_tick);
+        }
+        if is_new_tick {
+            flows.sweep(now);
+        }
+    }
+
+    /// Brings the counters of rules and flows up to date, where there is nothing else to do.
+    pub fn settle(&mut self, now: Tick) {
         let index = self.index.get();
         if let Some(flows) = self.shared.flows[index].get() {
             self.entries
@@ -401,6 +430,7 @@ impl Worker {
 
     /// Sleeps until there is something to do, or the time is over. Says whether it was the former.
     pub fn sleep(&mut self, longest: Duration) -> bool {
+        self.settle(self.refreshed);
         // A queue that nothing announces has to be looked at.
         let announced = self.served.iter().all(|served| served.queue.fd().is_some());
         let longest = if announced {

@@ -141,16 +141,16 @@ impl Checks {
     #[must_use]
     #[inline(always)]
     pub fn first_match(&self, start: u32, key: &Packed) -> Option<u32> {
-        let mut at = start as usize;
-        while let Some(step) = self.steps.get(at) {
-            match step {
-                Step::Compare(comparison) if comparison.holds(key) => at += 1,
-                Step::Compare(comparison) => at += usize::from(comparison.skip),
+        let mut left = self.steps.get(start as usize..)?;
+        while let [step, behind @ ..] = left {
+            left = match step {
+                Step::Compare(comparison) if comparison.holds(key) => behind,
+                Step::Compare(comparison) => left.get(usize::from(comparison.skip)..)?,
                 Step::Other(Other::Met(rule)) => return Some(*rule),
                 Step::Other(Other::End) => return None,
                 // From the start, so that nothing has to be kept for what comes behind it.
                 Step::Other(Other::Find { .. }) => return self.first_match_with_sets(start, key),
-            }
+            };
         }
         None
     }

@@ -18,7 +18,7 @@ use crate::wire::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     /// The MAC addresses of the stations behind it; none: any.
-    pub macs: Option<Box<[Mac]>>,
+    pub macs: Option<Box<[PackedMac]>>,
     /// Their IPv4 and their IPv6 addresses; none: any.
     pub addresses: Option<(Set, Set)>,
     /// Frames of DHCP and DHCPv6 servers are dropped.
@@ -142,7 +142,7 @@ impl Guard {
         let Some(macs) = &self.macs else {
             return Ok(());
         };
-        match macs.iter().any(|own| PackedMac::from(*own) == mac) {
+        match macs.contains(&mac) {
             true => Ok(()),
             false => Err(Refused::Mac),
         }

@@ -10,7 +10,7 @@ const ROUTER: u128 = 0xff02 << 112 | 1;
 fn strict() -> Guard {
     let v4 = u128::from(u32::from_be_bytes(MY_V4));
     Guard {
-        macs: Some([Mac(OWN)].into()),
+        macs: Some([Mac(OWN).into()].into()),
         addresses: Some((Set::new(vec![(v4, v4)]), Set::new(vec![(MY_V6, MY_V6)]))),
         no_dhcp_server: true,
         no_router: true,

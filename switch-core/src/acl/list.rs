@@ -169,16 +169,20 @@ impl List {
         action == Action::Allow
     }
 
-    /// The same for the key of an ordinary packet, with the counter of the rule that decides; none
-    /// where further rules might count.
+    /// Whether one rule or the default decides, and no others count.
+    #[must_use]
+    pub fn decides_alone(&self) -> bool {
+        self.counting.is_empty()
+    }
+
+    /// [`allows`](Self::allows) of a list of which one rule decides alone, for the key of an
+    /// ordinary packet: whether it may pass, and the counter of the rule.
     #[must_use]
     #[inline(always)]
-    pub fn decide_on_ordinary(&self, key: &Packed) -> Option<(bool, u32)> {
-        if !self.counting.is_empty() {
-            return None;
-        }
+    pub fn decide_on_ordinary(&self, key: &Packed) -> (bool, u32) {
+        debug_assert!(self.decides_alone(), "no other rule counts");
         let (action, hit) = self.conclude(self.classifier.first_match_of_ordinary(key));
-        Some((action == Action::Allow, hit))
+        (action == Action::Allow, hit)
     }
 
     /// The reference of [`allows`](Self::allows): looks at every rule.

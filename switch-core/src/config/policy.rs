@@ -167,7 +167,16 @@ pub struct Pair<'p> {
     pub second: Option<&'p List>,
 }
 
-impl Pair<'_> {
+/// The key of a flow in the flow table, given the fields of a frame, the bits of them that the
+/// outcome depends on, and the word of the place.
+#[must_use]
+#[inline(always)]
+pub fn flow_key(fields: &Packed, mask: &Packed, place: u64) -> FlowKey {
+    let [w0, w1, w2, w3, w4, w5, w6] = fields.masked(mask).0;
+    [w0, w1, w2, w3, w4, w5, w6, place]
+}
+
+impl<'p> Pair<'p> {
     /// Whether there is nothing to pass.
     #[must_use]
     #[inline]
@@ -189,7 +198,7 @@ impl Pair<'_> {
     /// The list, if there is one only, as at nearly every place.
     #[must_use]
     #[inline(always)]
-    pub fn only(&self) -> Option<&List> {
+    pub fn only(&self) -> Option<&'p List> {
         match (self.first, self.second) {
             (Some(only), None) | (None, Some(only)) => Some(only),
             _ => None,
@@ -200,13 +209,11 @@ impl Pair<'_> {
     #[must_use]
     #[inline(always)]
     pub fn flow_key(&self, fields: &Packed, place: u64) -> FlowKey {
-        let masked = match self.only() {
+        match self.only() {
             // The mask need not be copied.
-            Some(list) => fields.masked(list.mask()),
-            None => fields.masked(&self.mask()),
-        };
-        let [w0, w1, w2, w3, w4, w5, w6] = masked.0;
-        [w0, w1, w2, w3, w4, w5, w6, place]
+            Some(list) => flow_key(fields, list.mask(), place),
+            None => flow_key(fields, &self.mask(), place),
+        }
     }
 
     /// Whether a frame may pass all; adds the counters of the rules that it met.

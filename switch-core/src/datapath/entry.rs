@@ -163,6 +163,27 @@ impl Entries {
         }
     }
 
+    /// The same bit by bit, with a little of it in each turn; begins anew where `begins`.
+    pub fn settle_some(
+        &mut self,
+        counters: &WorkerCounters,
+        flows: &FlowTable,
+        now: Tick,
+        begins: bool,
+    ) {
+        let Some(shortcuts) = &mut self.shortcuts else {
+            return;
+        };
+        if begins {
+            shortcuts.begin_settling();
+        }
+        shortcuts.settle_some(&Settling {
+            counters,
+            flows,
+            now,
+        });
+    }
+
     /// The room for a burst of so many frames, and the shortcuts.
     pub(super) fn of_burst(&mut self, count: usize) -> (&mut [Entry], Option<&mut Shortcuts>) {
         (&mut self.room[..count], self.shortcuts.as_mut())

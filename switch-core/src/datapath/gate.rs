@@ -1,17 +1,26 @@
 //! Stages 3 and 4 at a way in: what the guard of the port, and the lists of port and network, say
 //! of a frame.
 
-use super::policy::{Asked, Said, ask, pass};
-use super::{Context, Received};
+use std::hint::cold_path;
+
+use super::{
+    Context, Entry, Received,
+    policy::{Asked, Flow, Said, pass},
+    shortcut::Unknown,
+};
 use crate::{
     acl::{
         guard::{Guard, Refused},
-        list::Hits,
+        list::List,
         pack::Packed,
     },
-    config::policy::{Direction, FlowPlace, Pair, Policy},
+    config::policy::{Direction, FlowPlace, Pair, Policy, flow_key},
     counters::DropReason,
     limits::{NetworkIndex, PortIndex},
+    table::{
+        fdb::View,
+        flow::{FlowTable, Newcomer, Verdict},
+    },
     wire::{layer2::Layer2, ordinary::Ordinary, packet::Packet},
 };
 
@@ -20,6 +29,8 @@ pub(super) struct Gate<'a> {
     context: &'a Context<'a>,
     guard: Option<&'a Guard>,
     pair: Pair<'a>,
+    /// The flows and the list, where a single one is asked, and of its rules one alone.
+    simple: Option<(&'a FlowTable, &'a List)>,
     place: FlowPlace,
     /// The place as a word of a flow's key.
     word: u64,
@@ -35,10 +46,14 @@ impl<'a> Gate<'a> {
     ) -> Self {
         let generation = context.snapshot.policy_generation;
         let place = FlowPlace::new(Direction::FromPort, ingress, network, generation);
+        let pair = policy.pair(Direction::FromPort, ingress, network);
         Self {
             context,
             guard: policy.guard(ingress),
-            pair: policy.pair(Direction::FromPort, ingress, network),
+            pair,
+            simple: context
+                .flows
+                .zip(pair.only().filter(|list| list.decides_alone())),
             place,
             word: place.to_word(),
         }
@@ -47,7 +62,7 @@ impl<'a> Gate<'a> {
     /// That of frames without a tag; none where the port does not accept them, or no policy asks
     /// anything of frames.
     #[inline(never)]
-    pub(super) fn of_untagged(received: &Received<'a>) -> Option<Self> {
+    fn of_untagged(received: &Received<'a>) -> Option<Self> {
         let Received {
             context,
             ingress,
@@ -55,11 +70,6 @@ impl<'a> Gate<'a> {
         } = *received;
         let policy = context.snapshot.rules.policy.as_deref()?;
         Some(Self::new(context, policy, ingress, rules.untagged?))
-    }
-
-    /// The network of the frames.
-    pub(super) fn network(&self) -> NetworkIndex {
-        self.place.network
     }
 
     /// Whether a frame may enter.
@@ -74,8 +84,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Whether a frame may enter that carries an ordinary packet.
-    #[inline(always)]
-    pub(super) fn judge_ordinary(&self, packet: &Ordinary, size: usize) -> Said {
+    fn judge_ordinary(&self, packet: &Ordinary, size: usize) -> Said {
         if let Some(guard) = self.guard
             && let Err(refused) = guard.check_ordinary(packet)
         {
@@ -84,35 +93,39 @@ impl<'a> Gate<'a> {
         if self.pair.is_empty() {
             return Said::NOTHING;
         }
-        let asked = self.asked(Packed::of_ordinary(self.place.network, packet), size);
-        if let Some(list) = self.pair.only()
-            && self.waits(&asked)
-        {
-            // Nearly all frames of unknown flows, in a flood of them.
-            let Some((allowed, hit)) = list.decide_on_ordinary(&asked.fields) else {
-                return self.ask(&asked);
-            };
-            self.context.counters.count_hit(hit, 1, size as u64);
-            return Said::of_frame(allowed, DropReason::AclFromPort);
-        }
-        self.pass(&asked)
+        let fields = Packed::of_ordinary(self.place.network, packet);
+        self.pass(&self.asked(fields, size))
     }
 
-    /// What the lists say of a frame whose flow is not kept.
-    #[inline(never)]
-    fn ask(&self, asked: &Asked) -> Said {
-        let allowed = ask(self.context, &self.pair, asked, &mut Hits::new());
-        Said::of_frame(allowed, DropReason::AclFromPort)
-    }
-
-    /// Whether the flow of a frame is not known, and is not kept either.
+    /// What is said of the frame of a flow that is not known, where one list decides alone and the
+    /// flow table sees at once what is to become of the flow; none, and nothing is done, where that
+    /// takes a closer look.
     #[inline(always)]
-    fn waits(&self, asked: &Asked) -> bool {
-        let Some(flows) = self.context.flows else {
-            return true;
+    fn judge_newcomer(&self, packet: &Ordinary, size: usize) -> Option<Result<(), DropReason>> {
+        let (flows, list) = self.simple?;
+        if let Some(guard) = self.guard
+            && guard.check_ordinary(packet).is_err()
+        {
+            cold_path();
+            return None;
+        }
+        let fields = Packed::of_ordinary(self.place.network, packet);
+        let (sender, now) = (self.place.port, self.context.now);
+        let key = flow_key(&fields, list.mask(), self.word);
+        let entering = match flows.newcomer(key, sender, size, now) {
+            Newcomer::Enters(entering) => Some(entering),
+            Newcomer::Waits => None,
+            Newcomer::Unclear => {
+                cold_path();
+                return None;
+            }
         };
-        let home = flows.home(&self.pair.flow_key(&asked.fields, self.word));
-        flows.waits(home, asked.sender, self.context.now)
+        let (allowed, hit) = list.decide_on_ordinary(&fields);
+        self.context.counters.count_hit(hit, 1, size as u64);
+        if let Some(entering) = entering {
+            entering.finish(&Verdict::of_rule(allowed, hit));
+        }
+        Some(allowed.then_some(()).ok_or(DropReason::AclFromPort))
     }
 
     /// The same for any frame.
@@ -149,6 +162,81 @@ impl<'a> Gate<'a> {
     fn pass(&self, asked: &Asked) -> Said {
         let reason = DropReason::AclFromPort;
         pass(self.context, &self.pair, self.place, asked, reason)
+    }
+}
+
+/// Frames of IPv4 without a tag of whose flows no shortcut is known.
+pub(super) struct Newcomers<'a, 'p> {
+    received: &'a Received<'p>,
+    stations: &'a View<'a>,
+    /// What stands at the way in of frames without a tag, if there is such a way, once one has
+    /// come.
+    gate: Option<Option<Gate<'p>>>,
+    /// The last one has been entered, but not all is done: it was dropped, or this flow is to be
+    /// kept.
+    pub(super) last: Option<Option<Flow>>,
+}
+
+impl<'a, 'p> Newcomers<'a, 'p> {
+    /// Those of a burst.
+    pub(super) fn new(received: &'a Received<'p>, stations: &'a View<'a>) -> Self {
+        Self {
+            received,
+            stations,
+            gate: None,
+            last: None,
+        }
+    }
+
+    /// Stages 1 to 4, where such a frame is from one station to another. Whether it goes on, and
+    /// nothing is left to be done.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, unknown: Unknown<'_>, size: usize, entry: &mut Entry) -> bool {
+        let packet = unknown.packet();
+        let received = self.received;
+        let gate = self.gate.get_or_insert_with(|| Gate::of_untagged(received));
+        let Some(gate) = gate else {
+            return false;
+        };
+        // A branch each: to put the answers together would cost more.
+        if packet.destination.is_group() {
+            cold_path();
+            return false;
+        }
+        if !packet.source.is_station() {
+            cold_path();
+            return false;
+        }
+        // Its cache misses are under way while the lists are asked.
+        let network = gate.place.network;
+        let source = self.stations.prefetch(network, packet.source);
+        let destination = self.stations.prefetch(network, packet.destination);
+        *entry = Entry::new(source, destination, None);
+        match gate.judge_newcomer(&packet, size) {
+            Some(Ok(())) => true,
+            Some(Err(reason)) => {
+                cold_path();
+                entry.drop(reason);
+                self.last = Some(None);
+                false
+            }
+            None => self.enter_other(unknown, size, entry),
+        }
+    }
+
+    /// The same for one that takes a closer look. The packet is made anew, so that it need not be
+    /// in memory for the others.
+    #[inline(never)]
+    fn enter_other(&mut self, unknown: Unknown<'_>, size: usize, entry: &mut Entry) -> bool {
+        let Some(Some(gate)) = &self.gate else {
+            return false;
+        };
+        let said = gate.judge_ordinary(&unknown.packet(), size);
+        if let Said::Allowed = said {
+            return true;
+        }
+        self.last = Some(said.enter(entry));
+        false
     }
 }
 

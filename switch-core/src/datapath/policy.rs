@@ -6,12 +6,10 @@
 //! flow is kept twice: with all fields that the lists ask for in the flow table, and for ordinary
 //! frames by a [`shortcut`](super::shortcut) that leads past all these stages.
 
-use std::hint::cold_path;
-
 use super::{
     Context, Entry, Received, classify,
-    gate::Gate,
-    shortcut::{Counted, Owner, Reading, Settling, Shortcuts},
+    gate::{Gate, Newcomers},
+    shortcut::{Counted, Owner, Reading, Scene, Settling, Shortcuts, Unknown},
 };
 use crate::{
     acl::{list::Hits, pack::Packed},
@@ -26,7 +24,6 @@ use crate::{
         fdb::View,
         flow::{self, Ticket},
     },
-    wire::ordinary::Ordinary,
 };
 
 /// What guard, lists, or the flow table in their place, have said of a frame.
@@ -71,7 +68,7 @@ impl Said {
     }
 
     /// Enters it, and gives the flow.
-    fn enter(self, entry: &mut Entry) -> Option<Flow> {
+    pub(super) fn enter(self, entry: &mut Entry) -> Option<Flow> {
         if let Err(reason) = self.allowed() {
             entry.drop(reason);
         }
@@ -99,22 +96,21 @@ pub(super) fn enter(
             reading: reading(context, way_in(received), received.rules),
             shortcuts,
         });
-    let mut newcomers = Newcomers {
-        received,
-        stations,
-        gate: None,
-        last: None,
-    };
+    let mut newcomers = Newcomers::new(received, stations);
     let mut policed = Counted::default();
     let (mut frames, mut entries) = (burst.as_slice(), entries);
     loop {
         let mut is_unknown = false;
         if let Some(Known { shortcuts, reading }) = &mut known {
-            let enter_unknown = &mut |packet: &Ordinary, size, entry: &mut Entry| {
-                newcomers.enter(packet, size, entry)
+            let enter_unknown = &mut |unknown: Unknown<'_>, size, entry: &mut Entry| {
+                newcomers.enter(unknown, size, entry)
             };
-            let frames_left = (frames, region);
-            let run = shortcuts.take_run(reading, stations, frames_left, entries, enter_unknown);
+            let scene = Scene {
+                reading,
+                stations,
+                region,
+            };
+            let run = shortcuts.take_run(scene, frames, entries, enter_unknown);
             policed.add(run.count, run.bytes);
             is_unknown = run.is_unknown;
             (frames, entries) = (&frames[run.count..], &mut entries[run.count..]);
@@ -153,54 +149,7 @@ struct Known<'a> {
 }
 
 /// A flow that was found in the flow table; none where no list is asked.
-type Flow = Option<(Ticket, flow::Verdict)>;
-
-/// Frames of IPv4 without a tag of whose flows no shortcut is known.
-struct Newcomers<'a, 'p> {
-    received: &'a Received<'p>,
-    stations: &'a View<'a>,
-    /// What stands at the way in of frames without a tag, if there is such a way, once one has
-    /// come.
-    gate: Option<Option<Gate<'p>>>,
-    /// The last one has been entered, but not all is done: it was dropped, or this flow is to be
-    /// kept.
-    last: Option<Option<Flow>>,
-}
-
-impl Newcomers<'_, '_> {
-    /// Stages 1 to 4, where such a frame is from one station to another. Whether it goes on, and
-    /// nothing is left to be done.
-    #[inline(always)]
-    fn enter(&mut self, packet: &Ordinary, size: usize, entry: &mut Entry) -> bool {
-        let received = self.received;
-        let gate = self.gate.get_or_insert_with(|| Gate::of_untagged(received));
-        let Some(gate) = gate else {
-            return false;
-        };
-        // A branch each: to put the answers together would cost more.
-        if packet.destination.is_group() {
-            cold_path();
-            return false;
-        }
-        if !packet.source.is_station() {
-            cold_path();
-            return false;
-        }
-        // Its cache misses are under way while the lists are asked.
-        let network = gate.network();
-        let source = self.stations.prefetch(network, packet.source);
-        let destination = self.stations.prefetch(network, packet.destination);
-        *entry = Entry::new(source, destination, None);
-        match gate.judge_ordinary(packet, size) {
-            Said::Allowed => true,
-            said => {
-                cold_path();
-                self.last = Some(said.enter(entry));
-                false
-            }
-        }
-    }
-}
+pub(super) type Flow = Option<(Ticket, flow::Verdict)>;
 
 /// A frame of a flow whose shortcut is out of the ordinary, or that goes through the stages, at
 /// once where it is said that there is no shortcut; gives the flow if it is to be kept.
@@ -216,9 +165,15 @@ fn enter_other(
     let may_be_kept = known.is_some();
     if let Some(Known { shortcuts, reading }) = known
         && !is_unknown
-        && shortcuts.take_other(reading, stations, (frame, region), entry)
     {
-        return None;
+        let scene = Scene {
+            reading,
+            stations,
+            region,
+        };
+        if shortcuts.take_other(scene, frame, entry) {
+            return None;
+        }
     }
     let said = enter_anew(received, stations, (frame, region), entry);
     said.enter(entry).filter(|_| may_be_kept)

@@ -30,14 +30,15 @@ use crate::{
     clock::Tick,
     counters::WorkerCounters,
     limits::{MAX_PORTS, PortIndex, SHORTCUTS_PER_WORKER},
-    mem::{Frame, Region},
+    mem::{Frame, Region, prefetch},
     table::{
         fdb::View,
         flow::{FlowTable, Ticket, Verdict},
     },
 };
-pub(super) use key::Reading;
 use key::{Key, Secrets};
+pub(super) use key::{Reading, Unknown};
+pub(super) use run::Scene;
 
 /// Places that a flow may have in each of two sets.
 const WAYS: usize = 4;
@@ -47,9 +48,12 @@ const _: () = assert!(WAYS.is_power_of_two() && SHORTCUTS_PER_WORKER.is_multiple
 /// their places would otherwise drive each other out with every frame.
 const PATIENCE: u32 = 8;
 
-/// One flow: two cache lines.
+/// Shortcuts that are settled together, while frames wait: some microseconds.
+const SETTLED_TOGETHER: usize = 32;
+
+/// One flow: two cache lines, a pair that is loaded together.
 #[derive(Clone, Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 struct Shortcut {
     key: Key,
     entry: Entry,
@@ -145,12 +149,14 @@ pub struct Shortcuts {
     owned: Box<[u16; MAX_PORTS]>,
     /// Those with frames to settle.
     touched: Box<Touched>,
+    /// Those of them that are being settled.
+    unsettled: Box<Touched>,
     /// How often a flow found none of its places free.
     contended: u32,
 }
 
 impl Shortcuts {
-    /// Shortcuts to the flows of a table, with secrets like its own.
+    /// Shortcuts to the flows of a table, with secrets that follow from its own.
     #[must_use]
     pub fn new(flows: &FlowTable) -> Self {
         // Where there are fewer flows than shortcuts, all share the first places.
@@ -160,7 +166,7 @@ impl Shortcuts {
             slots: slots.try_into().expect("as many"),
             secrets: match is_small {
                 true => Secrets::NONE,
-                false => Secrets::new(flows.secrets()),
+                false => Secrets::new(flows.other_secrets()),
             },
             owners: vec![None; SHORTCUTS_PER_WORKER]
                 .into_boxed_slice()
@@ -168,6 +174,7 @@ impl Shortcuts {
                 .expect("as many"),
             owned: Box::new([0; MAX_PORTS]),
             touched: Box::default(),
+            unsettled: Box::default(),
             contended: 0,
         }
     }
@@ -177,15 +184,14 @@ impl Shortcuts {
     #[inline(never)]
     pub(super) fn take_other(
         &mut self,
-        reading: &Reading,
-        stations: &View<'_>,
-        (frame, region): (&Frame, &Region),
+        scene: Scene<'_>,
+        frame: &Frame,
         entry: &mut Entry,
     ) -> bool {
-        let Some(index) = self.find_index(reading, (frame, region)) else {
+        let Some(index) = self.find_index(scene.reading, (frame, scene.region)) else {
             return false;
         };
-        if self.slots[index].follow(stations, frame.size(), entry) {
+        if self.slots[index].follow(scene.stations, frame.size(), entry) {
             touch(&mut self.slots, &mut self.touched, index);
         }
         true
@@ -297,11 +303,39 @@ impl Shortcuts {
     /// Adds what was counted since the last time to the counters of the rules and to the flows of
     /// the flow table.
     pub(super) fn settle(&mut self, settling: &Settling<'_>) {
-        while let Some(index) = self.touched.pop() {
-            let index = usize::from(index);
+        while self.settle_some(settling) {}
+        self.begin_settling();
+        while self.settle_some(settling) {}
+    }
+
+    /// Begins to settle what was counted until now, unless what was before is not settled yet.
+    pub(super) fn begin_settling(&mut self) {
+        if self.unsettled.is_empty() {
+            std::mem::swap(&mut self.touched, &mut self.unsettled);
+        }
+    }
+
+    /// Settles a few of those that it was begun with, so that frames need not wait for all of them.
+    /// False where there are none.
+    pub(super) fn settle_some(&mut self, settling: &Settling<'_>) -> bool {
+        let start = self.unsettled.len().saturating_sub(SETTLED_TOGETHER);
+        let some: ArrayVec<u16, SETTLED_TOGETHER> = self.unsettled.drain(start..).collect();
+        // What their counts are added to has not been looked at for a second: the cache misses of
+        // all go on together.
+        for index in some.iter().copied().map(usize::from) {
+            prefetch(&self.slots[index].bytes);
+            prefetch(&self.owners[index]);
+        }
+        for index in some.iter().copied().map(usize::from) {
+            if let Some((ticket, _)) = self.owners[index].as_ref().and_then(|owner| owner.flow) {
+                settling.flows.prefetch(ticket);
+            }
+        }
+        for index in some.iter().copied().map(usize::from) {
             self.settle_one(index, settling);
             self.slots[index].frames = UNTOUCHED;
         }
+        !some.is_empty()
     }
 
     /// What has nothing to settle is not among those that have, or was settled already.

@@ -18,9 +18,12 @@
 mod set;
 mod waiting;
 
+use std::hint::cold_path;
+
 use crate::{
     clock::Tick,
     limits::{FLOW_IDLE_S, PortIndex},
+    mem::prefetch,
     sync::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -35,6 +38,8 @@ pub const KEY_WORDS: usize = 8;
 /// Most counters of hits that an entry keeps; a verdict with more is given anew for each frame.
 pub const MOST_HITS: usize = 8;
 const HIT_WORDS: usize = MOST_HITS / 2;
+/// Seconds in which all idle flows leave.
+const SWEEPS: usize = 16;
 
 /// All that a verdict may depend on, and whose configuration it was.
 pub type FlowKey = [u64; KEY_WORDS];
@@ -64,6 +69,19 @@ impl Verdict {
         }
     }
 
+    /// That of a rule on its own, with its counter.
+    #[must_use]
+    #[inline(always)]
+    pub fn of_rule(allowed: bool, hit: u32) -> Self {
+        let mut hits = [0; MOST_HITS];
+        hits[0] = hit;
+        Self {
+            allowed,
+            hits,
+            count: 1,
+        }
+    }
+
     /// The counters to add frames to.
     #[must_use]
     #[inline]
@@ -71,6 +89,7 @@ impl Verdict {
         &self.hits[..usize::from(self.count).min(MOST_HITS)]
     }
 
+    #[inline(always)]
     fn to_words(self) -> [u64; 1 + HIT_WORDS] {
         let mut words = [0; 1 + HIT_WORDS];
         words[0] = u64::from(self.allowed) | u64::from(self.count) << 8;
@@ -164,7 +183,7 @@ pub struct FlowTable {
     sets: Box<[Set]>,
     /// Set by set.
     waiting: Box<[Waiting]>,
-    places: Box<[Place]>,
+    places: Box<[[Place; WAYS]]>,
     /// Places of a set that are used: all but in tables that are smaller than a set.
     usable: Ways,
     secrets: [u64; KEY_WORDS],
@@ -178,6 +197,31 @@ pub struct FlowTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vacancy(u32);
 
+/// What is to become of a flow that is not known.
+#[derive(Debug)]
+pub enum Newcomer<'a> {
+    /// It has a place that was free.
+    Enters(Entering<'a>),
+    /// It has to wait for its next frame, which was noted.
+    Waits,
+    /// That takes a closer look; it may also be known.
+    Unclear,
+}
+
+/// A flow that has a place, and is entered with its verdict.
+#[derive(Debug)]
+#[must_use = "without a verdict it would have that of the flow before it"]
+pub struct Entering<'a>(&'a Place);
+
+impl Entering<'_> {
+    /// What was said of its first frame.
+    #[inline(always)]
+    pub fn finish(self, verdict: &Verdict) {
+        self.0.set_verdict(verdict);
+        self.0.end();
+    }
+}
+
 /// A flow to be found or entered: its key, hashed once.
 #[derive(Clone, Copy, Debug)]
 pub struct Sought {
@@ -187,7 +231,7 @@ pub struct Sought {
 
 /// The set of a flow, by its hash.
 #[derive(Clone, Copy, Debug)]
-pub struct Home {
+struct Home {
     set: usize,
     fingerprint: u16,
     /// Which place of a set comes first among equals.
@@ -218,7 +262,7 @@ impl FlowTable {
         Self {
             sets: (0..sets).map(|_| Set::new(capacity)).collect(),
             waiting: (0..sets).map(|_| Waiting::default()).collect(),
-            places: (0..sets * WAYS).map(|_| Place::default()).collect(),
+            places: (0..sets).map(|_| Default::default()).collect(),
             usable: Ways::first_of_all(capacity),
             secrets,
             found: AtomicU64::new(0),
@@ -235,14 +279,6 @@ impl FlowTable {
     }
 
     /// Looks where a flow is or would be.
-    #[must_use]
-    #[inline]
-    pub fn seek(&self, key: FlowKey) -> Sought {
-        let home = self.home(&key);
-        Sought { key, home }
-    }
-
-    /// Where a flow is or would be.
     ///
     /// Each word is multiplied with a secret odd number (multilinear hashing: two keys have the
     /// same sum for few of the secrets, whatever the keys), and the sum once more, of which both
@@ -250,40 +286,61 @@ impl FlowTable {
     /// nothing where that is known beforehand.
     #[must_use]
     #[inline(always)]
-    pub fn home(&self, key: &FlowKey) -> Home {
+    pub fn seek(&self, key: FlowKey) -> Sought {
         let products = key.iter().zip(&self.secrets);
         let sum = products.fold(0_u64, |sum, (word, secret)| {
             sum.wrapping_add(word.wrapping_mul(*secret))
         });
         let product = u128::from(sum ^ self.secrets[0]) * u128::from(self.secrets[1]);
         let hash = product as u64 ^ (product >> 64) as u64;
-        Home {
+        let home = Home {
             set: hash as usize & (self.sets.len() - 1),
             fingerprint: (hash >> 48) as u16 | 1,
             start: (hash >> 40) as usize % WAYS,
-        }
+        };
+        Sought { key, home }
     }
 
-    /// Whether a flow is surely not known and, with this frame of it, has to wait for a place: what
-    /// [`find`](Self::find) and [`admit`](Self::admit) say together of most frames of a flood.
-    /// Where it says no, nothing was done, and both are to be asked. For the worker alone.
-    #[must_use]
+    /// What is to become of a flow that is surely not known, where that is seen at once: what
+    /// [`find`](Self::find) and [`admit`](Self::admit) say together of most frames of a flood, and
+    /// of most flows while there is room. If it is not, nothing was done, and both are to be asked.
+    /// For the worker alone.
     #[inline(always)]
-    pub fn waits(&self, home: Home, sender: PortIndex, now: Tick) -> bool {
-        let (set, waiting) = (&self.sets[home.set], &self.waiting[home.set]);
-        let waits = !set.fingerprints.have(home.fingerprint)
-            && !waiting.has(home.fingerprint)
-            && waiting.is_full_for(sender.get() as u16, now);
-        if waits {
-            waiting.put(home.fingerprint);
-            add(&self.waited, 1);
+    pub fn newcomer(
+        &self,
+        key: FlowKey,
+        sender: PortIndex,
+        size: usize,
+        now: Tick,
+    ) -> Newcomer<'_> {
+        let Sought { key, home } = self.seek(key);
+        let set = &self.sets[home.set];
+        if set.fingerprints.have(home.fingerprint) {
+            cold_path();
+            return Newcomer::Unclear;
         }
-        waits
+        // In a set with a free place no flow waits.
+        if let Some(way) = set.fingerprints.first_free(self.usable) {
+            let place = &self.places[home.set][way % WAYS];
+            place.begin(now);
+            set.enter(way, home.fingerprint, sender.get() as u16, now);
+            place.fill(&key, size);
+            add(&self.entered, 1);
+            return Newcomer::Enters(Entering(place));
+        }
+        let waiting = &self.waiting[home.set];
+        if waiting.has(home.fingerprint) || !waiting.is_full_for(sender.get() as u16, now) {
+            cold_path();
+            return Newcomer::Unclear;
+        }
+        waiting.put(home.fingerprint);
+        add(&self.waited, 1);
+        Newcomer::Waits
     }
 
-    /// Secret numbers, made of the key of the hash.
-    pub(crate) fn secrets(&self) -> [u64; KEY_WORDS] {
-        self.secrets
+    /// Other secret numbers, made of those of the hash.
+    pub(crate) fn other_secrets(&self) -> [u64; KEY_WORDS] {
+        self.secrets.map(spread)
     }
 
     /// The verdict on a flow that is known, and a ticket for it; counts the frame. For the worker
@@ -293,9 +350,8 @@ impl FlowTable {
         let set = &self.sets[sought.home.set];
         let mut alike = set.fingerprints.equal_to(sought.home.fingerprint);
         while let Some(way) = alike.first() {
-            let index = sought.home.set * WAYS + way;
-            if self.places[index].is_of(&sought.key) {
-                return Some(self.meet(set, way, index, size, now));
+            if self.places[sought.home.set][way].is_of(&sought.key) {
+                return Some(self.meet(sought.home.set, way, size, now));
             }
             alike = alike.without(Ways::one(way));
         }
@@ -304,15 +360,8 @@ impl FlowTable {
 
     /// Counts a frame of the flow that is at this place.
     #[inline(never)]
-    fn meet(
-        &self,
-        set: &Set,
-        way: usize,
-        index: usize,
-        size: usize,
-        now: Tick,
-    ) -> (Verdict, Ticket) {
-        let place = &self.places[index];
+    fn meet(&self, number: usize, way: usize, size: usize, now: Tick) -> (Verdict, Ticket) {
+        let (set, place) = (&self.sets[number], &self.places[number][way]);
         if set.is_idle(way, now) {
             // It had left; what comes now is a new flow in its old place.
             place.restart(now);
@@ -324,17 +373,24 @@ impl FlowTable {
         add(&place.value.bytes, size as u64);
         add(&self.found, 1);
         let ticket = Ticket {
-            place: index as u32,
+            place: (number * WAYS + way) as u32,
             tenancy: place.value.begun.load(Relaxed) as u32,
         };
         (place.value.verdict(), ticket)
+    }
+
+    /// Asks the CPU to load what [`credit`](Self::credit) needs.
+    pub(crate) fn prefetch(&self, ticket: Ticket) {
+        let index = ticket.place as usize;
+        prefetch(&self.places[index / WAYS][index % WAYS].value);
+        prefetch(&self.sets[index / WAYS]);
     }
 
     /// Counts further frames of a flow; not where its place has another one by now. For the worker
     /// alone.
     pub fn credit(&self, ticket: Ticket, frames: u64, bytes: u64, now: Tick) -> bool {
         let index = ticket.place as usize;
-        let value = &self.places[index].value;
+        let value = &self.places[index / WAYS][index % WAYS].value;
         if value.begun.load(Relaxed) as u32 != ticket.tenancy {
             return false;
         }
@@ -385,22 +441,51 @@ impl FlowTable {
         size: usize,
         now: Tick,
     ) {
-        let (set, way) = (&self.sets[sought.home.set], vacancy.0 as usize % WAYS);
-        self.waiting[sought.home.set].forget();
-        let place = &self.places[sought.home.set * WAYS + way];
-        place.change(now, || {
-            set.fingerprints.set(way, sought.home.fingerprint);
-            set.ports.set(way, sender.get() as u16);
-            set.set_seen(way, now);
-            place.fill(&sought.key, verdict, size);
-        });
+        let Home {
+            set: number,
+            fingerprint,
+            ..
+        } = sought.home;
+        let (set, way) = (&self.sets[number], vacancy.0 as usize % WAYS);
+        let place = &self.places[number][way];
+        self.waiting[number].forget();
+        place.begin(now);
+        set.clear(way);
+        set.enter(way, fingerprint, sender.get() as u16, now);
+        place.fill(&sought.key, size);
+        place.set_verdict(verdict);
+        place.end();
         add(&self.entered, 1);
+    }
+
+    /// Lets flows leave that are idle, of a part of the table, another one in each second: so that
+    /// new flows find free places. For the worker alone, now and then.
+    pub fn sweep(&self, now: Tick) {
+        let part = self.sets.len().div_ceil(SWEEPS);
+        let first = (now.0 as usize % SWEEPS * part).min(self.sets.len());
+        for number in (first..self.sets.len()).take(part) {
+            self.sweep_set(number, now);
+        }
+    }
+
+    fn sweep_set(&self, number: usize, now: Tick) {
+        let set = &self.sets[number];
+        for way in 0..WAYS {
+            if set.fingerprints.get(way) == 0 || !set.is_idle(way, now) {
+                continue;
+            }
+            let place = &self.places[number][way];
+            place.begin(now);
+            set.clear(way);
+            place.end();
+            self.waiting[number].clear();
+        }
     }
 
     /// The flows that are not idle, in no order. For any thread; a flow that is just being replaced
     /// is left out.
     pub fn flows(&self, now: Tick) -> impl Iterator<Item = Flow> + '_ {
-        let sets = self.sets.iter().zip(self.places.chunks_exact(WAYS));
+        let sets = self.sets.iter().zip(&self.places);
         let places = sets.flat_map(|(set, places)| {
             let places = places.iter().enumerate();
             places.filter_map(|(way, place)| place.read(set, way))
@@ -428,27 +513,36 @@ impl Place {
 
     /// Lets the place change to a flow that begins now. Readers notice by the number that is odd
     /// meanwhile, and another one afterwards.
-    fn change(&self, now: Tick, change: impl FnOnce()) {
-        let before = self.value.begun.load(Relaxed);
-        let odd = before as u32 | 1;
-        self.value
-            .begun
-            .store(before >> 32 << 32 | u64::from(odd), Relaxed);
+    #[inline(always)]
+    fn begin(&self, now: Tick) {
+        // Without its highest bit, so that nothing is carried from one half into the other.
+        let number = self.value.begun.load(Relaxed) as u32 & u32::MAX >> 1 | 1;
+        let begun = u64::from(now.0) << 32 | u64::from(number);
+        self.value.begun.store(begun, Relaxed);
         fence(Release);
-        change();
-        let begun = u64::from(now.0) << 32 | u64::from(odd.wrapping_add(1));
-        self.value.begun.store(begun, Release);
     }
 
-    fn fill(&self, key: &FlowKey, verdict: &Verdict, size: usize) {
+    /// The place has changed.
+    #[inline(always)]
+    fn end(&self) {
+        let begun = self.value.begun.load(Relaxed);
+        self.value.begun.store(begun + 1, Release);
+    }
+
+    #[inline(always)]
+    fn fill(&self, key: &FlowKey, size: usize) {
         for (own, word) in self.key.0.iter().zip(key) {
             own.store(*word, Relaxed);
         }
+        self.value.frames.store(1, Relaxed);
+        self.value.bytes.store(size as u64, Relaxed);
+    }
+
+    #[inline(always)]
+    fn set_verdict(&self, verdict: &Verdict) {
         for (own, word) in self.value.verdict.iter().zip(verdict.to_words()) {
             own.store(word, Relaxed);
         }
-        self.value.frames.store(1, Relaxed);
-        self.value.bytes.store(size as u64, Relaxed);
     }
 
     /// The same flow begins once more.

@@ -23,6 +23,7 @@ use crate::{
     limits::{MAX_HITS, NetworkIndex},
     wire::{
         arp::ETHERTYPE_ARP,
+        ethernet::PackedMac,
         ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, protocol},
     },
 };
@@ -162,7 +163,9 @@ impl Builder<'_> {
                 storm: _,
             } = &port.security;
             let guard = Guard {
-                macs: allowed_macs.as_ref().map(|macs| macs.as_slice().into()),
+                macs: allowed_macs
+                    .as_ref()
+                    .map(|macs| macs.iter().copied().map(PackedMac::from).collect()),
                 addresses: allowed_addresses.as_ref().map(|prefixes| {
                     let sets = Sets::of(prefixes.iter().copied());
                     (Set::clone(&sets.ipv4), Set::clone(&sets.ipv6))

@@ -205,11 +205,34 @@ pub(super) trait Kind<const N: usize> {
     /// Whether words are those of an ordinary frame of this kind.
     fn are_ordinary(words: &[u64; N]) -> bool;
 
-    /// What guards and lists ask of such a frame, for kinds of which it is all in the words. ECN is
-    /// not in them, nor are TCP flags where no rule asks for them.
+    /// The packet of such a frame, for kinds of which all is in the words that guards and lists ask
+    /// for.
     #[inline(always)]
-    fn packet(_: &[u64; N]) -> Option<Ordinary> {
+    fn unknown(_: &[u64; N]) -> Option<Unknown<'_>> {
         None
+    }
+}
+
+/// A packet of IPv4 in a frame without a tag, of whose flow no shortcut is known.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::datapath) struct Unknown<'a>(&'a [u64; WORDS_IPV4]);
+
+impl Unknown<'_> {
+    /// What guards and lists ask of it. ECN is not in the words, nor are TCP flags where no rule
+    /// asks for them.
+    #[inline(always)]
+    pub(in crate::datapath) fn packet(self) -> Ordinary {
+        let &[w0, w1, w2, rest, place] = self.0;
+        Ordinary {
+            destination: PackedMac::from_le(w0),
+            source: PackedMac::from_le(w0 >> 48 | w1 << 16),
+            pcp: 0,
+            traffic_class: (w1 >> 56) as u8,
+            protocol: (rest >> PROTOCOL_SHIFT) as u8,
+            tcp_flags: (place >> FLAGS_SHIFT) as u8,
+            addresses: w2.swap_bytes(),
+            ports: (rest as u32).swap_bytes(),
+        }
     }
 }
 
@@ -231,17 +254,8 @@ impl Kind<WORDS_IPV4> for Ipv4<UNTAGGED> {
     }
 
     #[inline(always)]
-    fn packet(&[w0, w1, w2, rest, place]: &[u64; WORDS_IPV4]) -> Option<Ordinary> {
-        Some(Ordinary {
-            destination: PackedMac::from_le(w0),
-            source: PackedMac::from_le(w0 >> 48 | w1 << 16),
-            pcp: 0,
-            traffic_class: (w1 >> 56) as u8,
-            protocol: (rest >> PROTOCOL_SHIFT) as u8,
-            tcp_flags: (place >> FLAGS_SHIFT) as u8,
-            addresses: w2.swap_bytes(),
-            ports: (rest as u32).swap_bytes(),
-        })
+    fn unknown(words: &[u64; WORDS_IPV4]) -> Option<Unknown<'_>> {
+        Some(Unknown(words))
     }
 }
 

@@ -6,13 +6,12 @@ use std::hint::cold_path;
 
 use super::{
     Entry, Reading, Shortcuts, Slots, Touched, WAYS, has_spilt,
-    key::{Form, Ipv4, Ipv6, Kind, Secrets, TAGGED, UNTAGGED},
+    key::{Form, Ipv4, Ipv6, Kind, Secrets, TAGGED, UNTAGGED, Unknown},
     set_of, touch,
 };
 use crate::{
     mem::{Frame, Region},
     table::fdb::View,
-    wire::ordinary::Ordinary,
 };
 
 /// Frames that were entered one after the other.
@@ -42,6 +41,15 @@ enum Next {
     Other,
 }
 
+/// What the frames of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::datapath) struct Scene<'a> {
+    pub(in crate::datapath) reading: &'a Reading,
+    pub(in crate::datapath) stations: &'a View<'a>,
+    /// Where their bytes are.
+    pub(in crate::datapath) region: &'a Region,
+}
+
 impl Shortcuts {
     /// Enters frames as others of their flows have left the stages, and counts them, until one
     /// needs a closer look. All of them go on. `enter_unknown` is given packets of IPv4 without a
@@ -50,21 +58,19 @@ impl Shortcuts {
     #[inline(always)]
     pub(in crate::datapath) fn take_run<E>(
         &mut self,
-        reading: &Reading,
-        stations: &View<'_>,
-        (frames, region): (&[Frame], &Region),
+        scene: Scene<'_>,
+        frames: &[Frame],
         entries: &mut [Entry],
         enter_unknown: &mut E,
     ) -> Run
     where
-        E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+        E: FnMut(Unknown<'_>, usize, &mut Entry) -> bool,
     {
-        let all = (frames, region);
-        let run = self.take::<Ipv4<UNTAGGED>, _, E>(reading, stations, all, entries, enter_unknown);
+        let run = self.take::<Ipv4<UNTAGGED>, _, E>(scene, frames, entries, enter_unknown);
         if run.is_unknown || run.count == frames.len() {
             return run;
         }
-        self.go_on(run, reading, stations, all, entries, enter_unknown)
+        self.go_on(run, scene, frames, entries, enter_unknown)
     }
 
     /// Goes on behind a run of frames of IPv4 without a tag.
@@ -72,26 +78,23 @@ impl Shortcuts {
     fn go_on<E>(
         &mut self,
         mut all: Run,
-        reading: &Reading,
-        stations: &View<'_>,
-        (frames, region): (&[Frame], &Region),
+        scene: Scene<'_>,
+        frames: &[Frame],
         entries: &mut [Entry],
         enter_unknown: &mut E,
     ) -> Run
     where
-        E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+        E: FnMut(Unknown<'_>, usize, &mut Entry) -> bool,
     {
         loop {
             let (frames, entries) = (&frames[all.count..], &mut entries[all.count..]);
-            let others = self.take_other_run(reading, stations, (frames, region), entries);
+            let others = self.take_other_run(scene, frames, entries);
             all.add(others);
             if others.is_unknown || others.count == 0 {
                 return all;
             }
             let (frames, entries) = (&frames[others.count..], &mut entries[others.count..]);
-            let left = (frames, region);
-            let run =
-                self.take::<Ipv4<UNTAGGED>, _, E>(reading, stations, left, entries, enter_unknown);
+            let run = self.take::<Ipv4<UNTAGGED>, _, E>(scene, frames, entries, enter_unknown);
             all.add(run);
             if run.is_unknown || run.count == frames.len() {
                 return all;
@@ -100,27 +103,15 @@ impl Shortcuts {
     }
 
     /// The same for frames of another kind than IPv4 without a tag, which the first of them says.
-    fn take_other_run(
-        &mut self,
-        reading: &Reading,
-        stations: &View<'_>,
-        frames: (&[Frame], &Region),
-        entries: &mut [Entry],
-    ) -> Run {
-        let (all, region) = frames;
-        let form = all.first().and_then(|first| reading.form_of(region, first));
+    fn take_other_run(&mut self, scene: Scene<'_>, frames: &[Frame], entries: &mut [Entry]) -> Run {
+        let first = frames.first();
+        let form = first.and_then(|first| scene.reading.form_of(scene.region, first));
         // Unknown flows of these kinds go through the stages.
-        let none = &mut |_: &_, _, _: &mut _| false;
+        let none = &mut |_: Unknown<'_>, _, _: &mut _| false;
         match form {
-            Some(Form::TaggedIpv4) => {
-                self.take::<Ipv4<TAGGED>, _, _>(reading, stations, frames, entries, none)
-            }
-            Some(Form::Ipv6) => {
-                self.take::<Ipv6<UNTAGGED>, _, _>(reading, stations, frames, entries, none)
-            }
-            Some(Form::TaggedIpv6) => {
-                self.take::<Ipv6<TAGGED>, _, _>(reading, stations, frames, entries, none)
-            }
+            Some(Form::TaggedIpv4) => self.take::<Ipv4<TAGGED>, _, _>(scene, frames, entries, none),
+            Some(Form::Ipv6) => self.take::<Ipv6<UNTAGGED>, _, _>(scene, frames, entries, none),
+            Some(Form::TaggedIpv6) => self.take::<Ipv6<TAGGED>, _, _>(scene, frames, entries, none),
             Some(Form::Ipv4) | None => Run::default(),
         }
     }
@@ -128,15 +119,19 @@ impl Shortcuts {
     #[inline(always)]
     fn take<K: Kind<N>, const N: usize, E>(
         &mut self,
-        reading: &Reading,
-        stations: &View<'_>,
-        (frames, region): (&[Frame], &Region),
+        scene: Scene<'_>,
+        frames: &[Frame],
         entries: &mut [Entry],
         enter_unknown: &mut E,
     ) -> Run
     where
-        E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+        E: FnMut(Unknown<'_>, usize, &mut Entry) -> bool,
     {
+        let Scene {
+            reading,
+            stations,
+            region,
+        } = scene;
         let Self {
             slots,
             touched,
@@ -144,6 +139,12 @@ impl Shortcuts {
             ..
         } = self;
         let (slots, numbers): (&mut Slots, Secrets) = (slots, *secrets);
+        let mut around = Around {
+            touched,
+            secrets,
+            stations,
+            enter_unknown,
+        };
         let (mut count, mut bytes, mut next) = (0, 0, Next::Other);
         'frames: for (frame, entry) in frames.iter().zip(entries) {
             let size = frame.size();
@@ -158,13 +159,8 @@ impl Shortcuts {
                     continue;
                 }
                 cold_path();
-                let seen = Seen {
-                    words,
-                    secrets,
-                    size,
-                };
-                let shortcuts = (&mut *slots, &mut **touched);
-                next = look_closer::<K, N, E>(shortcuts, stations, &seen, entry, enter_unknown);
+                let seen = Seen { words, index, size };
+                next = look_closer::<K, N, E>(slots, &mut around, &seen, entry);
                 if next != Next::Entered {
                     break 'frames;
                 }
@@ -173,7 +169,7 @@ impl Shortcuts {
                 continue 'frames;
             }
             if slots[index].follow(stations, size, entry) {
-                touch(slots, touched, index);
+                touch(slots, around.touched, index);
             }
             bytes += size;
             count += 1;
@@ -187,103 +183,93 @@ impl Shortcuts {
     }
 }
 
-/// A frame whose flow is not in the first of its places. In memory, so that nothing of it has to be
-/// kept in registers for the frames behind it; the place is computed anew for the same reason.
-struct Seen<'a, const N: usize> {
-    words: [u64; N],
+/// What is needed besides for frames whose flow is not in the first of its places. In memory, so
+/// that nothing of it has to be kept in registers for the frames behind them.
+struct Around<'a, E> {
+    touched: &'a mut Touched,
     secrets: &'a Secrets,
+    stations: &'a View<'a>,
+    enter_unknown: &'a mut E,
+}
+
+/// A frame whose flow is not in the first of its places; in memory for the same reason.
+struct Seen<const N: usize> {
+    words: [u64; N],
+    /// The first of its places.
+    index: usize,
     size: usize,
 }
 
-/// Looks for a flow where it is not at home, and enters the frame if it is there or nowhere.
+/// Looks for a flow where it is not at home, and enters the frame if it is there or nowhere. So
+/// small that it has nothing to save: what is found or not is followed by others.
 #[cold]
 #[inline(never)]
 fn look_closer<K: Kind<N>, const N: usize, E>(
-    (slots, touched): (&mut Slots, &mut Touched),
-    stations: &View<'_>,
-    seen: &Seen<'_, N>,
+    slots: &mut Slots,
+    around: &mut Around<'_, E>,
+    seen: &Seen<N>,
     entry: &mut Entry,
-    enter_unknown: &mut E,
 ) -> Next
 where
-    E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+    E: FnMut(Unknown<'_>, usize, &mut Entry) -> bool,
 {
-    let words = &seen.words;
-    let home = seen.secrets.first(words);
     // Side by side, whichever of them is the first: so they need not be counted out one by one.
     let (sets, _) = slots.as_chunks::<WAYS>();
-    let mut set = sets[home / WAYS].iter();
-    let way = set.position(|place| place.key.may_be_of(words));
-    let place = way.map(|way| home / WAYS * WAYS + way);
-    if let Some(place) = place
-        && slots[place].key.is_of_words::<K, N>(words) == Some(true)
-    {
-        if slots[place].follow(stations, seen.size, entry) {
-            touch(slots, touched, place);
-        }
-        return Next::Entered;
+    let set = &sets[seen.index / WAYS];
+    let is_near = set.iter().any(|place| place.key.may_be_of(&seen.words));
+    if is_near || has_spilt(slots, seen.index) {
+        return follow_elsewhere::<K, N, E>(slots, around, seen, entry);
     }
-    if place.is_some() || has_spilt(slots, home) {
-        cold_path();
-        let (slots, is_near) = ((slots, touched), place.is_some());
-        if let Some(next) = follow_elsewhere::<K, N>(slots, stations, seen, is_near, entry) {
-            return next;
-        }
-    }
-    enter_new::<K, N, E>(seen, entry, enter_unknown)
+    enter_new::<K, N, E>(around, seen, entry)
 }
 
-/// Enters a frame of whose flow nothing is known, if it is of a kind that can be entered so. Apart,
-/// so that the others need not make room for what is kept here.
+/// Enters a frame of whose flow nothing is known, if it is of a kind that can be entered so.
 #[inline(never)]
 fn enter_new<K: Kind<N>, const N: usize, E>(
-    seen: &Seen<'_, N>,
+    around: &mut Around<'_, E>,
+    seen: &Seen<N>,
     entry: &mut Entry,
-    enter_unknown: &mut E,
 ) -> Next
 where
-    E: FnMut(&Ordinary, usize, &mut Entry) -> bool,
+    E: FnMut(Unknown<'_>, usize, &mut Entry) -> bool,
 {
     let words = &seen.words;
     if !K::are_ordinary(words) {
         return Next::Other;
     }
-    match K::packet(words) {
-        Some(packet) if enter_unknown(&packet, seen.size, entry) => Next::Entered,
+    match K::unknown(words) {
+        Some(unknown) if (around.enter_unknown)(unknown, seen.size, entry) => Next::Entered,
         _ => Next::Unknown,
     }
 }
 
-/// Enters a frame whose flow is known, but not at home, if its frames go on; none where it is not
-/// known. Only where `is_near` it may be in its first set.
+/// Enters a frame whose flow is known, but not at home, if its frames go on, or that of a flow that
+/// is not known either.
 #[inline(never)]
-fn follow_elsewhere<K: Kind<N>, const N: usize>(
-    (slots, touched): (&mut Slots, &mut Touched),
-    stations: &View<'_>,
-    seen: &Seen<'_, N>,
-    is_near: bool,
+fn follow_elsewhere<K: Kind<N>, const N: usize, E>(
+    slots: &mut Slots,
+    around: &mut Around<'_, E>,
+    seen: &Seen<N>,
     entry: &mut Entry,
-) -> Option<Next> {
-    let Seen {
-        words,
-        secrets,
-        size,
-    } = seen;
-    let mut found = None;
-    if is_near {
-        found = search::<K, N>(slots, secrets.first(words), words);
-    }
+) -> Next
+where
+    E: FnMut(Unknown<'_>, usize, &mut Entry) -> bool,
+{
+    let words = &seen.words;
+    let mut found = search::<K, N>(slots, seen.index, words);
     if found.is_none() {
-        found = search::<K, N>(slots, secrets.second(words), words);
+        found = search::<K, N>(slots, around.secrets.second(words), words);
     }
-    let (index, goes_on) = found?;
+    let Some((index, goes_on)) = found else {
+        return enter_new::<K, N, E>(around, seen, entry);
+    };
     if !goes_on {
-        return Some(Next::Other);
+        return Next::Other;
     }
-    if slots[index].follow(stations, *size, entry) {
-        touch(slots, touched, index);
+    if slots[index].follow(around.stations, seen.size, entry) {
+        touch(slots, around.touched, index);
     }
-    Some(Next::Entered)
+    Next::Entered
 }
 
 /// Looks for a flow in a set, given its first place: where it is, and whether its frames go on.

@@ -1,4 +1,8 @@
-use super::{run::Run, *};
+use super::{
+    key::{Ipv4, Kind, UNTAGGED},
+    run::Run,
+    *,
+};
 use crate::{
     config::policy::{Direction, FlowPlace},
     counters::DropReason,
@@ -17,6 +21,7 @@ use crate::{
 
 const NOW: Tick = Tick(100);
 const GUEST: PortIndex = PortIndex::new(3);
+type Untagged = Ipv4<UNTAGGED>;
 
 /// Frames in a region of their own, and a worker's tables.
 struct Bench {
@@ -105,11 +110,15 @@ impl Bench {
         let frame = self.frame(bytes);
         let stations = self.fdb.at(NOW);
         let mut entry = [Entry::NOTHING];
-        let (shortcuts, reading) = (&mut self.shortcuts, &self.reading);
-        let region: &Region = self.cache.region();
-        let frames = (std::slice::from_ref(&frame), region);
+        let shortcuts = &mut self.shortcuts;
+        let scene = Scene {
+            reading: &self.reading,
+            stations: &stations,
+            region: self.cache.region(),
+        };
+        let frames = std::slice::from_ref(&frame);
         let mut is_given_away = false;
-        let mut enter_unknown = |_: &Ordinary, _: usize, _: &mut Entry| {
+        let mut enter_unknown = |_: Unknown<'_>, _: usize, _: &mut Entry| {
             is_given_away = true;
             false
         };
@@ -117,11 +126,10 @@ impl Bench {
             count,
             bytes,
             is_unknown,
-        } = shortcuts.take_run(reading, &stations, frames, &mut entry, &mut enter_unknown);
+        } = shortcuts.take_run(scene, frames, &mut entry, &mut enter_unknown);
         assert_eq!(bytes, count * frame.size());
         assert!(is_unknown || !is_given_away, "given away, and not unknown");
-        let other = (&frame, region);
-        let taken = count == 1 || shortcuts.take_other(reading, &stations, other, &mut entry[0]);
+        let taken = count == 1 || shortcuts.take_other(scene, &frame, &mut entry[0]);
         assert!(!(taken && is_unknown), "unknown, and known");
         self.cache.free(frame);
         let [entry] = entry;
@@ -285,6 +293,39 @@ fn a_frame_is_taken_only_where_its_key_is_that_of_the_flow() {
     }
 }
 
+/// A packet that is made of the words that its shortcut was looked for by is the one that is in the
+/// frame.
+#[test]
+fn words_of_an_ordinary_frame_say_all_of_its_packet() {
+    const ECN: u8 = 3;
+    let mut bench = Bench::new();
+    let mut made = 0;
+    for frame in ordinary() {
+        for bit in 0..=frame.len() * 8 {
+            let mut other = frame.clone();
+            // Once as it is.
+            if let Some(byte) = other.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+            let in_chunk = bench.frame(&other);
+            let (reading, region) = (&bench.reading, &**bench.cache.region());
+            let words = Untagged::words(reading, region, &in_chunk).filter(Untagged::are_ordinary);
+            bench.cache.free(in_chunk);
+            let Some(words) = words else {
+                continue;
+            };
+            let unknown = Untagged::unknown(&words).expect("it is in the words");
+            let read = Ordinary::read(&other, other.len()).map(|read| Ordinary {
+                traffic_class: read.traffic_class & !ECN,
+                ..read
+            });
+            assert_eq!(Some(unknown.packet()), read, "bit {bit} of {frame:x?}");
+            made += 1;
+        }
+    }
+    assert!(made > 500, "{made} of them were ordinary");
+}
+
 /// Wherever flows differ, they have places of their own: also in the last byte of an address.
 #[test]
 fn flows_that_differ_in_one_byte_have_places_of_their_own() {
@@ -331,13 +372,19 @@ fn of_one_set(bench: &mut Bench, count: usize) -> Vec<Vec<u8>> {
     flows
 }
 
-#[test]
-fn what_finds_no_room_in_its_set_is_in_another() {
+/// Known flows of one set, of which so many found no room there.
+fn crowded(too_many: usize) -> (Bench, Vec<Vec<u8>>) {
     let mut bench = Bench::new();
-    let flows = of_one_set(&mut bench, WAYS + 3);
+    let flows = of_one_set(&mut bench, WAYS + too_many);
     for flow in &flows {
         bench.insert(flow, GUEST, None);
     }
+    (bench, flows)
+}
+
+#[test]
+fn what_finds_no_room_in_its_set_is_in_another() {
+    let (mut bench, flows) = crowded(3);
     for flow in &flows {
         assert!(bench.take(flow), "{flow:x?}");
     }
@@ -347,11 +394,7 @@ fn what_finds_no_room_in_its_set_is_in_another() {
 /// is free, and is entered there again.
 #[test]
 fn what_has_room_in_its_set_again_comes_back() {
-    let mut bench = Bench::new();
-    let flows = of_one_set(&mut bench, WAYS + 1);
-    for flow in &flows {
-        bench.insert(flow, GUEST, None);
-    }
+    let (mut bench, flows) = crowded(1);
     let key = bench.key(&flows[WAYS]).expect("an ordinary frame");
     let last = bench.shortcuts.secrets.sets_of(&key)[0] ^ (WAYS - 1);
     bench.shortcuts.free(last);
@@ -377,12 +420,16 @@ fn kinds_may_follow_each_other_in_a_run() {
         .collect();
     let mut entries = [Entry::NOTHING; 11];
     let stations = bench.fdb.at(NOW);
+    let scene = Scene {
+        reading: &bench.reading,
+        stations: &stations,
+        region: bench.cache.region(),
+    };
     let run = bench.shortcuts.take_run(
-        &bench.reading,
-        &stations,
-        (&frames, bench.cache.region()),
+        scene,
+        &frames,
         &mut entries,
-        &mut |_: &Ordinary, _, _: &mut Entry| unreachable!("all are known"),
+        &mut |_: Unknown<'_>, _, _: &mut Entry| unreachable!("all are known"),
     );
     assert_eq!(run.count, order.len());
     let expected = order.map(|number| Some(tag(number)));
@@ -418,6 +465,45 @@ fn what_was_counted_is_added_to_rules_and_flow() {
     let bytes = 3 * frame.len() as u64;
     assert_eq!(settle(&mut bench), (3, bytes, 5));
     assert_eq!(settle(&mut bench), (3, bytes, 5), "only once");
+}
+
+/// Frames between two bits of settling neither keep a flow from being settled nor are lost.
+#[test]
+fn what_was_counted_is_settled_bit_by_bit() {
+    const FLOWS: u16 = 2 * SETTLED_TOGETHER as u16 + 5;
+    let mut bench = Bench::new();
+    for number in 0..FLOWS {
+        let flow = bench.flow(u64::from(number), u32::from(number));
+        bench.insert(&with_port(number), GUEST, Some(flow));
+    }
+    let take_all = |bench: &mut Bench| {
+        assert!((0..FLOWS).all(|number| bench.take(&with_port(number))));
+    };
+    let hits = |bench: &Bench| -> Vec<u64> {
+        let hit = |rule| bench.counters.hit(rule).frames.get();
+        (0..FLOWS.into()).map(hit).collect()
+    };
+    let settle_some = |bench: &mut Bench| {
+        let settling = Settling {
+            counters: &bench.counters,
+            flows: &bench.flows,
+            now: NOW,
+        };
+        bench.shortcuts.settle_some(&settling)
+    };
+    take_all(&mut bench);
+    assert!(!settle_some(&mut bench), "it was not begun");
+    bench.shortcuts.begin_settling();
+    for settled in [SETTLED_TOGETHER, 2 * SETTLED_TOGETHER, FLOWS.into()] {
+        assert!(settle_some(&mut bench));
+        let is_settled = |frames: &&u64| **frames > 0;
+        assert_eq!(hits(&bench).iter().filter(is_settled).count(), settled);
+        take_all(&mut bench);
+        // Not before all is settled that it was begun with.
+        bench.shortcuts.begin_settling();
+    }
+    bench.settle();
+    assert_eq!(hits(&bench), vec![4; FLOWS.into()]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use crate::{
     clock::Tick,
     limits::FLOW_IDLE_S,
-    sync::{AtomicU64, Ordering::Relaxed},
+    sync::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 /// Places of a set.
@@ -19,10 +19,10 @@ const TURN_BITS: u32 = WAYS.trailing_zeros();
 pub(super) struct Set {
     /// 16 bits of the hash each, never 0 while the place is used.
     pub(super) fingerprints: Lanes,
-    /// The ports that caused the flows.
+    /// The ports that caused the flows, 0 where there is none.
     pub(super) ports: Lanes,
-    /// The ticks of their last frames, two in a word.
-    seen: [AtomicU64; WAYS / 2],
+    /// The ticks of their last frames.
+    seen: [AtomicU32; WAYS],
 }
 
 const _: () = assert!(size_of::<Set>() == 64);
@@ -41,10 +41,31 @@ impl Lanes {
         (self.0[way / LANES].load(Relaxed) >> (way % LANES * 16)) as u16
     }
 
+    #[inline]
     pub(super) fn set(&self, way: usize, value: u16) {
         let (word, shift) = (&self.0[way / LANES], way % LANES * 16);
         let others = word.load(Relaxed) & !(0xffff << shift);
         word.store(others | u64::from(value) << shift, Relaxed);
+    }
+
+    /// Gives a place a number that has none.
+    #[inline(always)]
+    pub(super) fn fill(&self, way: usize, value: u16) {
+        let (word, shift) = (&self.0[way / LANES], way % LANES * 16);
+        word.store(word.load(Relaxed) | u64::from(value) << shift, Relaxed);
+    }
+
+    /// The first place that has no number.
+    #[inline(always)]
+    pub(super) fn first_free(&self, usable: Ways) -> Option<usize> {
+        // Word by word: to put the answers together would cost more.
+        for (number, (word, usable)) in self.0.iter().zip(usable.0).enumerate() {
+            let free = lanes_equal_to(word.load(Relaxed), 0) & usable;
+            if free != 0 {
+                return Some(number * LANES + free.trailing_zeros() as usize / 16);
+            }
+        }
+        None
     }
 
     /// Whether a place has this number.
@@ -123,6 +144,20 @@ impl Ways {
 }
 
 impl Set {
+    /// Gives a place that is free to a flow.
+    #[inline(always)]
+    pub(super) fn enter(&self, way: usize, fingerprint: u16, port: u16, now: Tick) {
+        self.fingerprints.fill(way, fingerprint);
+        self.ports.fill(way, port);
+        self.set_seen(way, now);
+    }
+
+    /// Frees a place.
+    pub(super) fn clear(&self, way: usize) {
+        self.fingerprints.set(way, 0);
+        self.ports.set(way, 0);
+    }
+
     /// A set of a table for so many flows.
     pub(super) fn new(capacity: usize) -> Self {
         let set = Self::default();
@@ -132,13 +167,12 @@ impl Set {
     }
 
     pub(super) fn seen(&self, way: usize) -> Tick {
-        Tick((self.seen[way / 2].load(Relaxed) >> (way % 2 * 32)) as u32)
+        Tick(self.seen[way].load(Relaxed))
     }
 
+    #[inline]
     pub(super) fn set_seen(&self, way: usize, now: Tick) {
-        let (word, shift) = (&self.seen[way / 2], way % 2 * 32);
-        let other = word.load(Relaxed) & (0xffff_ffff << 32 >> shift);
-        word.store(other | u64::from(now.0) << shift, Relaxed);
+        self.seen[way].store(now.0, Relaxed);
     }
 
     pub(super) fn is_idle(&self, way: usize, now: Tick) -> bool {
@@ -161,13 +195,12 @@ pub(super) struct Chosen {
 /// the hash gives.
 #[inline]
 pub(super) fn choose(set: &Set, usable: Ways, sender: u16, start: usize, now: Tick) -> Chosen {
-    let free = set.fingerprints.equal_to(0).and(usable);
     let unused = |way| Chosen {
         way,
         evicts: false,
         full_until: now,
     };
-    if let Some(way) = free.first() {
+    if let Some(way) = set.fingerprints.first_free(usable) {
         return unused(way);
     }
     // Silence, and then its turn: a number for each place, of which the largest is sought.

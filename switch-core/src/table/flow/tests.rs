@@ -183,7 +183,7 @@ fn the_sets_are_filled_evenly_by_flows_that_differ_little() {
             for number in 0..8 * sets as u64 {
                 let mut key = [0; KEY_WORDS];
                 key[word] = number << shift;
-                counts[table.home(&key).set] += 1;
+                counts[table.seek(key).home.set] += 1;
             }
             let most = counts.iter().max().copied().unwrap_or_default();
             assert!(
@@ -249,6 +249,118 @@ fn a_place_that_has_become_idle_is_taken_at_once() {
     assert_eq!(table.events().evicted, 0);
 }
 
+/// Asks about a frame as a worker does: at first whether it is a newcomer, if `is_quick`. Says
+/// whether that was enough.
+fn receive(table: &FlowTable, number: u64, sender: usize, now: Tick, is_quick: bool) -> bool {
+    if is_quick {
+        match table.newcomer(key(number), port(sender), 60, now) {
+            Newcomer::Enters(entering) => {
+                entering.finish(&verdict(number));
+                return true;
+            }
+            Newcomer::Waits => return true,
+            Newcomer::Unclear => {}
+        }
+    }
+    if find(table, &key(number), 60, now).is_none() {
+        enters(table, number, sender, now);
+    }
+    false
+}
+
+fn sorted_flows(table: &FlowTable, now: Tick) -> Vec<Flow> {
+    let mut flows: Vec<_> = table.flows(now).collect();
+    flows.sort_by_key(|flow| flow.key);
+    flows
+}
+
+#[test]
+fn most_newcomers_are_seen_to_be_such_at_once() {
+    let table = FlowTable::new(8, [1, 2]);
+    for number in 0..8 {
+        assert!(receive(&table, number, 0, NOW, true), "there is room");
+    }
+    assert!(!receive(&table, 0, 0, NOW, true), "it is known");
+    assert!(!receive(&table, 8, 0, NOW, true), "is the set full?");
+    for number in 9..1000 {
+        assert!(receive(&table, number, 0, NOW, true), "it is");
+    }
+    assert!(!receive(&table, 999, 0, NOW, true), "it has waited");
+    let events = table.events();
+    assert_eq!((events.entered, events.evicted, events.waited), (9, 1, 992));
+}
+
+proptest! {
+    /// Whether it is asked first, what becomes of a flow is the same.
+    #[test]
+    fn a_newcomer_gets_what_find_and_admit_say(
+        capacity in 1..40_usize,
+        steps in prop::collection::vec((0..60_u64, 0..4_usize, 0..8_u32, 0..4_u8), 1..400),
+    ) {
+        let [quick, slow] = [(); 2].map(|()| FlowTable::new(capacity, [3, 4]));
+        let mut now = NOW;
+        for (number, sender, pass, what) in steps {
+            if what == 0 {
+                now = Tick(now.0 + pass);
+                quick.sweep(now);
+                slow.sweep(now);
+            }
+            receive(&quick, number, sender, now, true);
+            receive(&slow, number, sender, now, false);
+            prop_assert_eq!(quick.events(), slow.events());
+            prop_assert_eq!(sorted_flows(&quick, now), sorted_flows(&slow, now));
+        }
+    }
+}
+
+#[test]
+fn idle_flows_make_room_part_by_part() {
+    let table = FlowTable::new(1024, [1, 2]);
+    let used = || {
+        let used = |set: &Set| {
+            (0..WAYS)
+                .filter(|way| set.fingerprints.get(*way) != 0)
+                .count()
+        };
+        table.sets.iter().map(used).sum::<usize>()
+    };
+    let enter = |number| enter(&table, &key(number), port(3), &verdict(1), 60, NOW);
+    (0..300).for_each(enter);
+    let (_, ticket) = table.find(&table.seek(key(7)), 60, NOW).expect("entered");
+    let later = Tick(NOW.0 + 30);
+    let stays = |number: &u64| number.is_multiple_of(3);
+    let is_there = |number: u64| find(&table, &key(number), 60, later).is_some();
+    assert!((0..300).filter(stays).all(is_there));
+
+    let mut left = vec![used()];
+    for second in 1..=SWEEPS as u32 {
+        table.sweep(Tick(NOW.0 + FLOW_IDLE_S + second));
+        left.push(used());
+    }
+    assert_eq!((left[0], left[SWEEPS]), (300, 100));
+    let most = left.windows(2).map(|pair| pair[0] - pair[1]).max();
+    assert!(most < Some(40), "a part at a time: {left:?}");
+    assert!((0..300).filter(stays).all(is_there));
+    // What others know of a flow that has left is not about the next one in its place.
+    assert!(!table.credit(ticket, 1, 60, later));
+    (0..300).filter(|number| !stays(number)).for_each(enter);
+    assert!(!table.credit(ticket, 1, 60, later));
+}
+
+/// Flows wait only while there is no room.
+#[test]
+fn nobody_waits_for_a_place_that_was_swept() {
+    let table = FlowTable::new(8, [1, 2]);
+    assert!((0..8).all(|number| enters(&table, number, 0, NOW)));
+    assert!(!enters(&table, 100, 0, NOW));
+    // A single set is swept in one of so many seconds.
+    let then = Tick((NOW.0 + FLOW_IDLE_S + 1).next_multiple_of(SWEEPS as u32));
+    table.sweep(then);
+    assert!(receive(&table, 100, 0, then, true), "there is room");
+    assert!(find(&table, &key(100), 60, then).is_some());
+    assert_eq!(table.flows(then).count(), 1);
+}
+
 /// What [`FlowTable::admit`] has to say, by looking at each place of the only set.
 fn may_enter(table: &FlowTable, sender: usize, now: Tick) -> bool {
     let set = &table.sets[0];
@@ -278,7 +390,7 @@ proptest! {
             if find(&table, &key(number), 60, now).is_some() {
                 continue;
             }
-            let fingerprint = table.home(&key(number)).fingerprint;
+            let fingerprint = table.seek(key(number)).home.fingerprint;
             let has_waited = waiting.contains(&fingerprint);
             let expected = has_waited || may_enter(&table, sender, now);
             prop_assert_eq!(enters(&table, number, sender, now), expected);

@@ -67,4 +67,10 @@ impl Waiting {
     pub(super) fn forget(&self) {
         self.full.store(0, Relaxed);
     }
+
+    /// Notes that there are free places now, for which nobody waits.
+    pub(super) fn clear(&self) {
+        self.flows.store(0, Relaxed);
+        self.forget();
+    }
 }
