@@ -133,10 +133,14 @@ fn acl(rng: &mut Rng) -> Acl {
         first.destination_port = vec![(1, 500)];
         rules.insert(0, first);
     }
+    // More than a flow can keep.
+    let all = rng.pick(&[0, 0, 0, 0, 0, 0, 0, 5, 9, 14]);
+    rules.splice(..0, std::iter::repeat_n(Rule::new(Action::Count), all));
     for rule in &mut rules {
         counting += usize::from(rule.action.goes_on());
         if rule.action.goes_on() && counting > 16 {
             rule.action = Action::Deny;
+            rule.acts = Acts::default();
         }
     }
     let mut acl = Acl {

@@ -121,6 +121,17 @@ impl Stations {
         frame
     }
 
+    /// One more frame like another, as far as anybody but its receiver can see.
+    pub fn another(&mut self, frame: &[u8]) -> Vec<u8> {
+        let mut frame = frame.to_vec();
+        if let Some(stamp) = stamp_of(&frame) {
+            self.numbers += 1;
+            let number = self.numbers;
+            restamp(&mut frame, Stamp { number, ..stamp });
+        }
+        frame
+    }
+
     fn destination(&self, rng: &mut Rng) -> Address {
         match rng.weighted(&[60, 14, 8, 6, 5, 3, 2]) {
             0 => rng.pick(&self.macs),

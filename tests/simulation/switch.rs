@@ -283,25 +283,38 @@ impl Switch {
         self.check_possible(possible, outgoing)
     }
 
-    /// The control thread does something, perhaps while frames wait in a queue.
-    pub fn control(&mut self, control: &Control, queued: &Arrivals) -> Result<(), Difference> {
+    /// The control thread does something, or one thing after the other, perhaps while frames wait
+    /// in a queue. Before each the workers have had so many turns, and do not come to rest.
+    pub fn control(
+        &mut self,
+        controls: &[Control],
+        queued: &Arrivals,
+        turns: usize,
+    ) -> Result<(), Difference> {
         let wire = (!queued.frames.is_empty()).then(|| {
             self.send(queued);
             self.wires[&queued.port][queued.queue].clone()
         });
-        self.carry_out(control)?;
-        let waiting = wire.as_ref().map_or(0, SimWire::backlog);
-        let taken = queued.frames.len() - waiting;
-
-        let before = self.publish(control);
-        self.refer(queued.port, &queued.frames[..taken]);
-        self.align(control, before);
+        let backlog = || wire.as_ref().map_or(0, SimWire::backlog);
+        let mut waiting = queued.frames.as_slice();
+        for control in controls {
+            for _ in 0..turns {
+                self.engine.turn();
+            }
+            let (taken, rest) = waiting.split_at(waiting.len() - backlog());
+            self.refer(queued.port, taken);
+            self.carry_out(control)?;
+            let (taken, rest) = rest.split_at(rest.len() - backlog());
+            let before = self.publish(control);
+            self.refer(queued.port, taken);
+            self.align(control, before);
+            waiting = rest;
+        }
         self.settle()?;
-        let left = wire.as_ref().map_or(0, SimWire::backlog);
         // What waits for a device that was detached goes with it.
         if self.wires.contains_key(&queued.port) {
-            same("frames left in a queue", left, 0)?;
-            self.refer(queued.port, &queued.frames[taken..]);
+            same("frames left in a queue", backlog(), 0)?;
+            self.refer(queued.port, waiting);
         }
         self.check(Strictness::Same)
     }

@@ -187,7 +187,7 @@ impl World {
             chunks: chunks(&mut rng.clone(), kind, classes),
             fdb_capacity: if kind == 2 { 16 } else { 2048 },
             flows: policy.clone().pick(&[0, 1, 8, 1024, 1024]) * usize::from(workers > 1)
-                + policy.clone().pick(&[0, 0, 1, 8]) * usize::from(workers == 1),
+                + policy.clone().pick(&[0, 1, 8, 1024]) * usize::from(workers == 1),
         };
         let switch = |workers| Switch::new(size(workers), reference.clone());
         Self {
@@ -248,7 +248,8 @@ impl World {
 
     /// Applies the first rules and attaches most ports.
     fn begin(&mut self, rng: &mut Rng) -> Result<(), Difference> {
-        self.apply(self.rules.clone(), &Arrivals::default())?;
+        let control = self.compile(self.rules.clone())?;
+        self.control(&[control], &Arrivals::default(), 0)?;
         for port in self.rules.ports.keys().copied().collect::<Vec<_>>() {
             if rng.chance(95) {
                 self.attach(rng, port, &Arrivals::default())?;
@@ -257,20 +258,21 @@ impl World {
         Ok(())
     }
 
-    fn control(&mut self, control: &Control, queued: &Arrivals) -> Result<(), Difference> {
-        self.say(|| match control {
-            Control::Apply { rules, .. } => format!("  {rules:?}"),
-            control => format!("  {control:?}"),
-        });
-        self.say(|| format!("  meanwhile {}", describe(queued)));
+    fn control(
+        &mut self,
+        controls: &[Control],
+        queued: &Arrivals,
+        turns: usize,
+    ) -> Result<(), Difference> {
+        for control in controls {
+            self.say(|| match control {
+                Control::Apply { rules, .. } => format!("  {rules:?}"),
+                control => format!("  {control:?}"),
+            });
+        }
+        self.say(|| format!("  meanwhile, after {turns} turns, {}", describe(queued)));
         self.frames += queued.frames.len() as u64;
-        self.both(|switch| switch.control(control, queued))
-    }
-
-    /// Puts rules into force.
-    fn apply(&mut self, rules: Rules, queued: &Arrivals) -> Result<(), Difference> {
-        let control = self.compile(rules)?;
-        self.control(&control, queued)
+        self.both(|switch| switch.control(controls, queued, turns))
     }
 
     /// Compiles the rules that are to come into force, in some worlds through a file.
@@ -298,7 +300,7 @@ impl World {
                 mtu,
             },
         );
-        self.control(&Control::Attach { port, queues, mtu }, queued)
+        self.control(&[Control::Attach { port, queues, mtu }], queued, 0)
     }
 
     /// Frames for a queue, as many as the pools and rings have room for when all are flooded.
@@ -312,9 +314,14 @@ impl World {
         } else {
             count
         };
-        let mut frames = Vec::new();
+        let mut frames: Vec<Vec<u8>> = Vec::new();
+        // Flows of several frames, which may take shortcuts.
+        let talks = rng.chance(30);
         for _ in 0..count.min(most) {
-            let frame = self.stations.frame(rng, &self.rules, port, queue);
+            let frame = match frames.last() {
+                Some(last) if talks && rng.chance(70) => self.stations.another(last),
+                _ => self.stations.frame(rng, &self.rules, port, queue),
+            };
             let needed = frame.len().div_ceil(1792).max(1);
             if self.roomy && needed > chunks {
                 break;
@@ -489,14 +496,13 @@ impl World {
     }
 
     /// Frames that wait while the control thread does something, or none.
-    fn queued(&mut self, rng: &mut Rng) -> Arrivals {
+    fn queued(&mut self, rng: &mut Rng, count: usize) -> Arrivals {
         let port = self
             .an_attached(rng)
             .filter(|_| self.roomy && rng.chance(60));
         let Some(port) = port else {
             return Arrivals::default();
         };
-        let count = self.count(rng);
         self.arrivals(rng, port, count)
     }
 
@@ -505,7 +511,8 @@ impl World {
         let Some(port) = self.an_attached(rng) else {
             return Ok(());
         };
-        let queued = self.queued(rng);
+        let count = self.count(rng);
+        let queued = self.queued(rng, count);
         let attached = self.attached.get_mut(&port).expect("attached");
         match attached.up {
             true if rng.chance(60) => attached.up = false,
@@ -513,7 +520,7 @@ impl World {
             false => attached.up = true,
         }
         let Attached { up, mtu, .. } = *attached;
-        self.control(&Control::Link { port, up, mtu }, &queued)
+        self.control(&[Control::Link { port, up, mtu }], &queued, 0)
     }
 
     /// A device comes or goes.
@@ -521,10 +528,11 @@ impl World {
         let Some(port) = rng.choose(self.rules.ports.keys().copied()) else {
             return Ok(());
         };
-        let queued = self.queued(rng);
+        let count = self.count(rng);
+        let queued = self.queued(rng, count);
         if self.attached.contains_key(&port) {
             self.attached.remove(&port);
-            self.control(&Control::Detach { port }, &queued)
+            self.control(&[Control::Detach { port }], &queued, 0)
         } else {
             self.attach(rng, port, &queued)
         }
@@ -554,22 +562,30 @@ impl World {
         rules
     }
 
-    /// The configuration changes.
+    /// The configuration changes, now and then twice before the workers come to rest.
     fn swap(&mut self, rng: &mut Rng) -> Result<(), Difference> {
-        let rules = self.other_rules(rng);
-        let stay = self
-            .attached
-            .keys()
-            .all(|port| rules.ports.contains_key(port));
+        // What waits to be sent may not find its queue again.
+        let (times, turns) = match self.classes {
+            true => (1, 0),
+            false => (rng.pick(&[1, 1, 2]), rng.below(3)),
+        };
+        let mut controls = Vec::new();
+        let attached = self.attached.len();
+        for _ in 0..times {
+            let rules = self.other_rules(rng);
+            controls.push(self.compile(rules)?);
+            let ports = &self.rules.ports;
+            self.attached.retain(|port, _| ports.contains_key(port));
+        }
         // With frames in the queues only when no port goes: that would be several steps in one.
-        let queued = if stay {
-            self.queued(rng)
+        let queued = if self.attached.len() == attached {
+            // Some are left for every turn.
+            let count = if turns > 0 { 200 } else { self.count(rng) };
+            self.queued(rng, count)
         } else {
             Arrivals::default()
         };
-        self.attached
-            .retain(|port, _| rules.ports.contains_key(port));
-        self.apply(rules, &queued)?;
+        self.control(&controls, &queued, turns)?;
         for port in self.rules.ports.keys().copied().collect::<Vec<_>>() {
             if !self.attached.contains_key(&port) && rng.chance(60) {
                 self.attach(rng, port, &Arrivals::default())?;
