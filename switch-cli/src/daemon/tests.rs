@@ -85,13 +85,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(switch)
+    }
+
+    fn of(switch: impl FnOnce() -> Switch + Send + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("shunt.sock");
         let (end, ended) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
         let server = {
             let socket = socket.clone();
-            thread::spawn(move || serve(socket, &ready, &ended))
+            thread::spawn(move || serve(socket, switch, &ready, &ended))
         };
         is_ready.recv().unwrap();
         Self {
@@ -128,13 +132,19 @@ impl Drop for World {
 
 /// A switch with two ports on wires, of which one has said something.
 fn switch() -> Switch {
+    switch_of(64, 1)
+}
+
+/// The same with room for so many addresses, where the other port has brought so many frames that
+/// are cut off.
+fn switch_of(fdb_capacity: usize, cut_off: usize) -> Switch {
     let config = config::parse("test", CONFIG).unwrap();
     let compiled = config::compile(&config, &Indices::new()).unwrap();
     let mut engine = Engine::manual(&Options {
         cores: vec![None],
         chunks: 256,
         huge_pages: HugePages::No,
-        fdb_capacity: 64,
+        fdb_capacity,
         hash_key: [1, 2],
         idle: Default::default(),
     })
@@ -151,13 +161,18 @@ fn switch() -> Switch {
     frame[6..12].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 0x0a]);
     wires[0].send(&frame);
     // From one of our own, and cut off: two reasons to drop.
-    wires[1].send(&frame[..10]);
+    (0..cut_off).for_each(|_| wires[1].send(&frame[..10]));
     engine.turn();
     let file = PathBuf::from("switch.toml");
     Switch::new(engine, config, file, compiled.indices, vec![None])
 }
 
-fn serve(socket: PathBuf, ready: &mpsc::Sender<()>, ended: &mpsc::Receiver<()>) {
+fn serve(
+    socket: PathBuf,
+    switch: impl FnOnce() -> Switch,
+    ready: &mpsc::Sender<()>,
+    ended: &mpsc::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -346,6 +361,33 @@ fn traces_hold_nobody_up() {
         let traced = traced.join().unwrap();
         assert!(answered * 2 < traced, "{answered:?} of {traced:?}");
     });
+}
+
+/// Each lost frame is traced on a copy of the whole switch; others are answered meanwhile.
+#[test]
+fn lost_frames_hold_nobody_up() {
+    let world = World::of(|| switch_of(1 << 19, 16));
+    // How long the frames took, and the slowest other answer in that time.
+    let attempt = || {
+        thread::scope(|scope| {
+            let lost = scope.spawn(|| {
+                let begun = Instant::now();
+                let lost = world.get("/v1/ports/b/drops");
+                assert!(lost.as_array().unwrap().len() > 4, "{lost}");
+                begun.elapsed()
+            });
+            let mut slowest = Duration::ZERO;
+            while !lost.is_finished() {
+                let asked = Instant::now();
+                world.get("/v1/ports");
+                slowest = slowest.max(asked.elapsed());
+            }
+            (slowest, lost.join().unwrap())
+        })
+    };
+    // The machine may hold up anybody.
+    let mut attempts = std::iter::repeat_with(attempt).take(5);
+    assert!(attempts.any(|(slowest, lost)| slowest * 2 < lost));
 }
 
 #[test]
