@@ -103,6 +103,7 @@ impl Shortcuts {
     }
 
     /// The same for frames of another kind than IPv4 without a tag, which the first of them says.
+    #[inline(never)]
     fn take_other_run(&mut self, scene: Scene<'_>, frames: &[Frame], entries: &mut [Entry]) -> Run {
         let first = frames.first();
         let form = first.and_then(|first| scene.reading.form_of(scene.region, first));
