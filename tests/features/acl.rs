@@ -568,6 +568,34 @@ fn hits_are_counted_and_survive_a_reload_of_the_same_rule() {
     assert_eq!(hits(&scene), [(0, 0); 5]);
 }
 
+/// A counter goes to another rule with the second reload; what a shortcut has counted is not settled
+/// when the first one comes.
+#[test]
+fn what_is_not_settled_at_a_reload_belongs_to_the_rules_before() {
+    let to = |port: u16| {
+        let rule = format!("action = \"allow\"\nprotocol = \"tcp\"\ndestination_port = {port}");
+        file("acl_from_port = \"list\"", "", &list("deny", &[&rule]))
+    };
+    let mut scene = Scene::new(&to(80));
+    let counters = |scene: &Scene| scene.engine.rules().hits[0].clone();
+    let before = counters(&scene);
+    // Known by a shortcut from its third frame on.
+    scene.send("a", &syn(80));
+    scene.send("a", &syn(80));
+    scene.queue("a", &syn(80));
+    assert!(scene.engine.turn() > 0);
+    let settled = scene.engine.hits(before[0]);
+    assert_eq!(settled.frames, 2, "the test's premise");
+
+    scene.reload(&to(81));
+    scene.reload(&to(82));
+    let after = counters(&scene);
+    assert_eq!(after[0], before[0], "the test's premise");
+    scene.settle();
+    let totals = scene.engine.hits(after[0]);
+    assert_eq!((totals.frames, totals.bytes), (0, 0));
+}
+
 #[test]
 fn the_lines_of_rules_are_those_of_the_file() {
     let text = r#"# one
