@@ -568,8 +568,8 @@ fn hits_are_counted_and_survive_a_reload_of_the_same_rule() {
     assert_eq!(hits(&scene), [(0, 0); 5]);
 }
 
-/// A counter goes to another rule with the second reload; what a shortcut has counted is not settled
-/// when the first one comes.
+/// A counter goes to another rule with the second reload; what a shortcut has counted is not
+/// settled when the first one comes.
 #[test]
 fn what_is_not_settled_at_a_reload_belongs_to_the_rules_before() {
     let to = |port: u16| {
