@@ -181,8 +181,8 @@ impl Worker {
     /// Brings the counters of rules and flows up to date: all at once where no frames have come for
     /// a while, else bit by bit, from each second on. Then flows leave that are idle, too.
     ///
-    /// Between two bursts of a queue there is nearly always a turn that finds nothing. To settle
-    /// then would be to settle every flow with each of its frames.
+    /// A turn between two bursts that finds nothing is no pause: to settle then would be to settle
+    /// flows with each of their frames.
     fn keep_flows(&mut self, frames: usize, is_new_tick: bool, now: Tick) {
         let index = self.index.get();
         let Some(flows) = self.shared.flows[index].get() else {
